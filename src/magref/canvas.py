@@ -1,0 +1,131 @@
+"""All references on one blank canvas, and the mask that says where each lies (paper 3.2, figure 4).
+
+The published checkpoint was trained with references in the cells of a grid, not at random positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from magref.errors import InputError
+from magref.references import MAX_REFERENCES, ImageLike, OpenReference, Reference, open_references
+
+Order = Literal["given", "shuffled"]
+MaskKind = Literal["rectangle", "alpha"]
+Box = tuple[int, int, int, int]
+"""left, top, right, bottom in pixels; right and bottom exclusive, as Pillow has it."""
+
+GRIDS = {1: (1, 1), 2: (1, 2), 3: (1, 3), 4: (2, 2), 5: (2, 3), 6: (2, 3), 7: (2, 4), 8: (2, 4)}
+"""(rows, columns) for each number of references."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """References placed on white.
+
+    `image` is RGB; `mask` (H, W) is True inside the references; `rectangles[i]` is where reference `i` lies, in the
+    order of `references` (backgrounds last).
+    """
+
+    image: Image.Image
+    mask: npt.NDArray[np.bool_]
+    rectangles: tuple[Box, ...]
+    references: tuple[OpenReference, ...]
+
+    def latent_mask(self, stride: int) -> npt.NDArray[np.bool_]:
+        """The mask on the latent grid, (H / stride, W / stride): True where any pixel of the block is (max pooling)."""
+        height, width = self.mask.shape
+        if height % stride or width % stride:
+            raise InputError(f"a {width}x{height} canvas does not divide by {stride}; use a multiple of it")
+        return self.mask.reshape(height // stride, stride, width // stride, stride).any(axis=(1, 3))
+
+
+def compose_canvas(
+    references: Sequence[Reference | ImageLike],
+    *,
+    height: int,
+    width: int,
+    order: Order = "given",
+    seed: int | None = None,
+    mask: MaskKind = "rectangle",
+) -> Canvas:
+    """Place one to eight references on a white canvas; a pure function of its arguments.
+
+    Args:
+        references: paths, PIL images or `Reference`s.
+        height, width: of the canvas, in pixels.
+        order: "given" puts reference i into cell i, row by row, backgrounds last; "shuffled" gives each reference a
+            random cell of the grid, empty cells included, as in training.
+        seed: fixes the shuffle; needed for "shuffled" alone.
+        mask: "rectangle" marks each resized reference's rectangle, as in the checkpoint's training; "alpha" marks
+            only what is visible of a transparent reference.
+
+    Raises:
+        InputError: a reference that cannot be used (see `open_references`), or a seed missing.
+    """
+    if mask not in ("rectangle", "alpha"):
+        raise InputError(f"mask {mask!r} is unknown; use rectangle or alpha")
+    opened = open_references(references)
+    cells = grid_cells(len(opened), height, width)
+    image = Image.new("RGB", (width, height), "white")
+    region = np.zeros((height, width), dtype=np.bool_)
+    rectangles = []
+    for reference, index in zip(opened, cell_order(len(opened), order, seed), strict=True):
+        box = letterbox(reference.rgb.size, cells[index])
+        left, top, right, bottom = box
+        size = (right - left, bottom - top)
+        image.paste(reference.rgb.resize(size, Image.Resampling.LANCZOS), (left, top))
+        if mask == "alpha" and reference.alpha is not None:
+            alpha = reference.alpha.resize(size, Image.Resampling.LANCZOS)
+            region[top:bottom, left:right] = np.asarray(alpha) >= 128
+        else:
+            region[top:bottom, left:right] = True
+        rectangles.append(box)
+    region.flags.writeable = False
+    return Canvas(image, region, tuple(rectangles), tuple(opened))
+
+
+def grid_cells(count: int, height: int, width: int) -> list[Box]:
+    """The cells of the grid for `count` references, row by row.
+
+    Edges are whole divisions; the last row and column run to the border. As in the published code, edges of 3, 5 and 6
+    references need not be multiples of 8, and neighbouring masks may then share a latent column.
+    """
+    if count not in GRIDS:
+        raise InputError(f"{count} references were given; give 1 to {MAX_REFERENCES}")
+    rows, columns = GRIDS[count]
+    ys = [row * (height // rows) for row in range(rows)] + [height]
+    xs = [column * (width // columns) for column in range(columns)] + [width]
+    return [(xs[c], ys[r], xs[c + 1], ys[r + 1]) for r in range(rows) for c in range(columns)]
+
+
+def cell_order(count: int, order: Order, seed: int | None) -> list[int]:
+    """Which cell each reference takes: 0, 1, ... for "given", a seeded choice among all cells for "shuffled"."""
+    rows, columns = GRIDS[count]
+    if order == "given":
+        return list(range(count))
+    if order != "shuffled":
+        raise InputError(f"order {order!r} is unknown; use given or shuffled")
+    if seed is None:
+        raise InputError('order "shuffled" needs a seed, so that the canvas can be made again')
+    return [int(cell) for cell in np.random.default_rng(seed).permutation(rows * columns)[:count]]
+
+
+def letterbox(size: tuple[int, int], cell: Box) -> Box:
+    """Where a picture of this (width, height) lies in a cell: as large as fits, centred, the smaller half of the
+    padding at the left and top, sizes truncated as in the published code."""
+    (width, height), (left, top, right, bottom) = size, cell
+    room_x, room_y = right - left, bottom - top
+    aspect = width / height
+    if aspect > room_x / room_y:
+        new_width, new_height = room_x, max(1, int(room_x / aspect))
+    else:
+        new_width, new_height = max(1, int(room_y * aspect)), room_y
+    x, y = left + (room_x - new_width) // 2, top + (room_y - new_height) // 2
+    return (x, y, x + new_width, y + new_height)

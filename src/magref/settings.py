@@ -1,0 +1,55 @@
+"""How a video is generated: one strict, frozen record that Python, the command line and the sidecar share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from magref.canvas import MaskKind, Order
+
+Solver = Literal["unipc", "dpm++"]
+
+NEGATIVE_PROMPT = (
+    "镜头晃动，色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，"
+    "多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+)
+"""Wan2.1's default negative prompt with "camera shake" before it, as the published MAGREF code has it."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class GenerationDefaults(_Record):
+    """What a model makes unless asked otherwise; stored with the model (`model_index.json`).
+
+    The values here are those of the published 14B checkpoint at 480p (paper 4.1 and the published code).
+    """
+
+    height: Annotated[int, Field(gt=0)] = 480
+    """In pixels; a multiple of 16 for Wan2.1."""
+    width: Annotated[int, Field(gt=0)] = 832
+    num_frames: Annotated[int, Field(gt=0)] = 81
+    """Generated frames, 4k+1; `drop_frames` of them are cut after decoding."""
+    num_inference_steps: Annotated[int, Field(gt=0)] = 40
+    guidance_scale: Annotated[float, Field(ge=0)] = 5.0
+    """Weight of the prompt over the negative prompt; 1 skips the unconditional pass."""
+    flow_shift: Annotated[float, Field(gt=0)] = 3.0
+    solver: Solver = "unipc"
+    drop_frames: Annotated[int, Field(ge=0)] = 4
+    """Pixel frames cut from the start of the decoded video, where the checkpoint shows the canvas."""
+    fps: Annotated[float, Field(gt=0)] = 16.0
+    """The rate the model was trained at; the published code writes 15."""
+    negative_prompt: str = NEGATIVE_PROMPT
+    text_tokens: Annotated[int, Field(gt=0)] = 512
+    """Prompt tokens the transformer sees; shorter prompts are padded with zero features."""
+
+
+class GenerationSettings(GenerationDefaults):
+    """Everything, beside the model and the references, that decides one generated video."""
+
+    prompt: str
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    order: Order = "given"
+    mask: MaskKind = "rectangle"
