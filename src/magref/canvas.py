@@ -43,7 +43,8 @@ class Canvas:
         height, width = self.mask.shape
         if height % stride or width % stride:
             raise InputError(f"a {width}x{height} canvas does not divide by {stride}; use a multiple of it")
-        return self.mask.reshape(height // stride, stride, width // stride, stride).any(axis=(1, 3))
+        blocks = self.mask.reshape(height // stride, stride, width // stride, stride)
+        return np.logical_or.reduce(blocks, axis=(1, 3))
 
 
 def compose_canvas(

@@ -17,11 +17,13 @@ NEGATIVE_PROMPT = (
 """Wan2.1's default negative prompt with "camera shake" before it, as the published MAGREF code has it."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Base of everything that is stored: frozen, strictly typed, and no unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class GenerationDefaults(_Record):
+class GenerationDefaults(Record):
     """What a model makes unless asked otherwise; stored with the model (`model_index.json`).
 
     The values here are those of the published 14B checkpoint at 480p (paper 4.1 and the published code).

@@ -55,7 +55,10 @@ def captions(draw: Draw, motions: list[str], backdrops: list[str | None], has_ba
         article = _pick(("the", "a", "this"), n[2])
         if article == "a" and subject[0] in "aeiou" and not subject.startswith("one"):
             article = "an"
-        place = _pick(_IN_SCENE, n[3]) if scene else ("" if backdrop is None else _pick(_ON_COLOUR, n[3]).format(backdrop))
+        if scene:
+            place = _pick(_IN_SCENE, n[3])
+        else:
+            place = "" if backdrop is None else _pick(_ON_COLOUR, n[3]).format(backdrop).replace(" a orange", " an orange")
         action = _pick(_PHRASES[motion], n[4]) + _pick(_ADVERBS, n[5])
         text = f"{article} {subject} {action}{place}"
         if place and n[6] < 0.25:

@@ -33,8 +33,11 @@ class Clips:
     captions: list[str]
 
 
-def render(indices: list[int], *, frames: int, height: int, width: int, seed: int = 0) -> Clips:
-    """Render the clips with these indices; clip `i` of a seed is the same in any batch."""
+def render(indices: list[int], *, frames: int, height: int, width: int, seed: int = 0, take: int = 0) -> Clips:
+    """Render the clips with these indices; clip `i` of a seed is the same in any batch.
+
+    Other takes of an index show the same subject and background with another motion, path and caption.
+    """
     draw = Draw(indices, seed)
     tiles = subjects(draw, _TILE_PX)
     boxes = visible_boxes(tiles[:, 3])
@@ -47,7 +50,9 @@ def render(indices: list[int], *, frames: int, height: int, width: int, seed: in
     plain = colours[..., None, None].expand(-1, -1, height, width)
     backdrop = torch.where(has_background[:, None, None, None], scenes, plain)
 
-    motion = draw.integer(len(MOTIONS))
+    first_motion = draw.integer(len(MOTIONS))
+    draw = Draw(indices, seed + 1_000_003 * (take + 1))
+    motion = (first_motion + take) % len(MOTIONS)
     centres, sizes = _paths(draw, motion, boxes, frames, height, width)
     video = _composite(tiles, boxes, backdrop, centres, sizes)
     motions = [MOTIONS[m] for m in motion.tolist()]
@@ -66,6 +71,15 @@ def render(indices: list[int], *, frames: int, height: int, width: int, seed: in
         motions=motions,
         captions=captions(draw, motions, backdrops, scenic),
     )
+
+
+def caption_sample(count: int, seed: int = 0) -> list[str]:
+    """Captions of `count` clips, without rendering them."""
+    draw = Draw(list(range(count)), seed)
+    colour_names = list(BACKDROPS)
+    motions = [MOTIONS[m] for m in draw.integer(len(MOTIONS)).tolist()]
+    backdrops = [colour_names[c] for c in draw.integer(len(colour_names)).tolist()]
+    return captions(draw, motions, list(backdrops), draw.chance(0.5).tolist())
 
 
 def to_uint8(image: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,124 @@
+"""Masked guidance: what the transformer sees of the references (paper 3.2, equations 2 and 3).
+
+The same functions serve generation and training. The transformer's input, in channel order, is
+
+    [noisy latents (C), mask (temporal stride), canvas latents (C)]        36 = 16 + 4 + 16 for Wan2.1
+
+The paper writes the mask last; the published checkpoint was trained with the order above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from magref.canvas import Canvas
+from magref.geometry import Strides, VideoShape
+
+CLIP_SIZE_PX = 224
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """The references as the transformer takes them; B canvases.
+
+    `guidance` (B, M + C, T, h, w): mask channels, then canvas latents, to be appended to the noisy latents' channels.
+    `image_embeds` (B, tokens, D): CLIP's view of the whole canvas; None for a model without an image encoder.
+    """
+
+    guidance: torch.Tensor
+    image_embeds: torch.Tensor | None
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Conditioning:
+        """The same on another device and in another precision."""
+        embeds = None if self.image_embeds is None else self.image_embeds.to(device, dtype)
+        return Conditioning(self.guidance.to(device, dtype), embeds)
+
+    def repeated(self, count: int) -> Conditioning:
+        """Each canvas `count` times in a row, for several videos of one prompt."""
+        embeds = None if self.image_embeds is None else self.image_embeds.repeat_interleave(count, dim=0)
+        return Conditioning(self.guidance.repeat_interleave(count, dim=0), embeds)
+
+
+@torch.no_grad()
+def build_conditioning(
+    canvases: Sequence[Canvas], frames: int, *, vae: Any, strides: Strides, image_encoder: Any | None = None
+) -> Conditioning:
+    """Canvases of one size -> mask channels, canvas latents and CLIP features, for videos of `frames` frames.
+
+    The VAE runs in the precision of its own weights (float32 for the published one).
+    """
+    device = vae.device
+    width, height = canvases[0].image.size
+    shape = VideoShape(frames, height, width)
+    pixels = torch.stack([canvas_pixels(canvas) for canvas in canvases]).to(device)  # (B, 3, H, W)
+    mask = torch.from_numpy(np.stack([canvas.latent_mask(strides.spatial) for canvas in canvases])).to(device)
+    latents = encode_video(vae, condition_video(pixels, shape))
+    guidance = masked_guidance(latents, mask, mask_channels=strides.temporal)
+    return Conditioning(guidance, None if image_encoder is None else clip_features(image_encoder, pixels))
+
+
+def masked_guidance(latents: torch.Tensor, mask: torch.Tensor, *, mask_channels: int) -> torch.Tensor:
+    """Equations 2 and 3: (B, C, T, h, w) canvas latents y, (B, h, w) region mask -> (B, M + C, T, h, w).
+
+    The canvas is the first frame alone, so all M mask channels equal the mask at latent frame 0 and are 0 after it.
+    """
+    batch, _, frames, height, width = latents.shape
+    channels = latents.new_zeros(batch, mask_channels, frames, height, width)
+    channels[:, :, 0] = mask[:, None].to(latents.dtype)
+    return torch.cat([channels, latents], dim=1)
+
+
+def canvas_pixels(canvas: Canvas) -> torch.Tensor:
+    """(3, H, W) float32 in [-1, 1]."""
+    array = np.asarray(canvas.image, dtype=np.float32) / 255
+    return torch.from_numpy(array).permute(2, 0, 1).sub(0.5).div(0.5)
+
+
+def condition_video(pixels: torch.Tensor, shape: VideoShape) -> torch.Tensor:
+    """(B, 3, H, W) canvases -> (B, 3, F, H, W): the canvas as first frame, then zeros, which is mid-grey."""
+    video = pixels.new_zeros(pixels.shape[0], 3, shape.frames, shape.height, shape.width)
+    video[:, :, 0] = pixels
+    return video
+
+
+def encode_video(vae: Any, video: torch.Tensor) -> torch.Tensor:
+    """(B, 3, F, H, W) in [-1, 1] -> (B, C, T, h, w): the posterior's mode, normalised as the sampler sees latents."""
+    latents = vae.encode(video.to(vae.dtype)).latent_dist.mode()
+    mean, std = latent_statistics(vae, latents)
+    return (latents - mean) / std
+
+
+def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """(B, C, T, h, w) normalised latents -> (B, 3, F, H, W) in [-1, 1]."""
+    latents = latents.to(vae.dtype)
+    mean, std = latent_statistics(vae, latents)
+    return vae.decode(latents * std + mean, return_dict=False)[0]
+
+
+def latent_statistics(vae: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The VAE's per-channel latent mean and standard deviation, each (1, C, 1, 1, 1)."""
+    mean = torch.tensor(vae.config.latents_mean, device=like.device, dtype=like.dtype)
+    std = torch.tensor(vae.config.latents_std, device=like.device, dtype=like.dtype)
+    return mean.view(1, -1, 1, 1, 1), std.view(1, -1, 1, 1, 1)
+
+
+def clip_features(image_encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """(B, 3, H, W) canvases in [-1, 1] -> (B, tokens, D): CLIP's penultimate hidden state.
+
+    The whole canvas is stretched to a square, bicubically and without antialiasing, as in the published code: the usual
+    CLIP preprocessing crops the centre and would cut off the references at both sides.
+    """
+    square = F.interpolate(pixels.float(), size=(CLIP_SIZE_PX, CLIP_SIZE_PX), mode="bicubic", align_corners=False)
+    mean = torch.tensor(CLIP_MEAN, device=pixels.device).view(1, 3, 1, 1)
+    std = torch.tensor(CLIP_STD, device=pixels.device).view(1, 3, 1, 1)
+    normalised = (square * 0.5 + 0.5 - mean) / std
+    hidden = image_encoder(pixel_values=normalised.to(image_encoder.dtype), output_hidden_states=True)
+    return hidden.hidden_states[-2]

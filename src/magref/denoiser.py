@@ -1,0 +1,219 @@
+"""The transformer over one video's sampling steps, with everything that does not change from step to step computed once.
+
+Per video: rotary angles, text and image keys and values of every block, and all steps' modulations. Per step: the first
+block's self-attention is shared by the conditional and unconditional pass, whose inputs differ only from the first
+cross-attention on. The many zero-padded text rows have identical keys and values, so one row weighted by their number
+replaces them exactly. `PlainDenoiser` calls the transformer as diffusers does: it is what these savings are tested
+against, and what runs where hooks (offloading, context parallelism) must see the transformer's own forward.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+
+from magref.conditioning import Conditioning
+from magref.geometry import LatentShape
+
+BATCHED_TOKENS = 4096
+"""Up to this sequence length the passes of guidance run as one batch; above it one after the other, for memory."""
+
+DIFFUSERS_TEXT_TOKENS = 512
+"""diffusers' Wan transformer tells image from text rows by assuming this many text rows."""
+
+
+class PlainDenoiser:
+    """Velocities by the transformer's own forward, one pass for each text."""
+
+    def __init__(
+        self,
+        transformer: Any,
+        texts: Sequence[torch.Tensor],
+        conditioning: Conditioning,
+        timesteps: torch.Tensor,
+        *,
+        text_tokens: int,
+    ) -> None:
+        if conditioning.image_embeds is not None and text_tokens != DIFFUSERS_TEXT_TOKENS:
+            raise ValueError(f"diffusers' forward with image tokens needs {DIFFUSERS_TEXT_TOKENS} text tokens")
+        self._transformer = transformer
+        self._texts = [F.pad(text, (0, 0, 0, text_tokens - text.shape[0]))[None] for text in texts]
+        self._conditioning = conditioning
+        self._timesteps = timesteps
+
+    def __call__(self, latents: torch.Tensor, step: int) -> list[torch.Tensor]:
+        """(1, C, T, h, w) latents at sampling step `step` -> one velocity of that shape for each text."""
+        x = torch.cat([latents.to(self._conditioning.guidance.dtype), self._conditioning.guidance], dim=1)
+        timestep = self._timesteps[step].expand(1).to(x.device)
+        return [
+            self._transformer(
+                hidden_states=x,
+                timestep=timestep,
+                encoder_hidden_states=text,
+                encoder_hidden_states_image=self._conditioning.image_embeds,
+                return_dict=False,
+            )[0]
+            for text in self._texts
+        ]
+
+
+class Denoiser:
+    """The same velocities as `PlainDenoiser`, to rounding, in less time, for any number of text rows.
+
+    Args:
+        transformer: a diffusers `WanTransformer3DModel`.
+        texts: G feature tensors (n_i, D) without padding: the prompt's and, with guidance, the negative prompt's.
+        conditioning: of one canvas, on the transformer's device and in its precision.
+        timesteps: (steps,) of the whole schedule.
+        text_tokens: how many rows the texts are padded to.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        transformer: Any,
+        texts: Sequence[torch.Tensor],
+        conditioning: Conditioning,
+        timesteps: torch.Tensor,
+        *,
+        text_tokens: int,
+    ) -> None:
+        self._transformer = transformer
+        self._guidance = conditioning.guidance
+        _, _, frames, height, width = self._guidance.shape
+        embedder = transformer.condition_embedder
+        rows, bias = fold_padding(texts, text_tokens)
+        text = embedder.text_embedder(rows)  # (G, L, dim)
+        self._text_bias = bias.to(text.dtype)
+        image = None
+        if conditioning.image_embeds is not None:
+            image = embedder.image_embedder(conditioning.image_embeds)  # (1, N, dim)
+        self._text_kv = [_text_keys_values(block.attn2, text) for block in transformer.blocks]
+        self._image_kv = [None if image is None else _image_keys_values(block.attn2, image) for block in transformer.blocks]
+        self._rotary = _rotary(transformer, LatentShape(frames, height, width), self._guidance.device)
+        dtype = text.dtype
+        times = embedder.timesteps_proj(timesteps.to(self._guidance.device))
+        self._temb = embedder.time_embedder(times.to(embedder.time_embedder.linear_1.weight.dtype)).to(dtype)
+        modulation = embedder.time_proj(embedder.act_fn(self._temb))
+        self._modulation = modulation.unflatten(1, (6, -1)).float()  # (steps, 6, dim)
+        tokens = self._rotary.shape[1]
+        passes = list(range(len(texts)))
+        self._groups = [passes] if tokens <= BATCHED_TOKENS else [[p] for p in passes]
+
+    @torch.no_grad()
+    def __call__(self, latents: torch.Tensor, step: int) -> list[torch.Tensor]:
+        """(1, C, T, h, w) latents at sampling step `step` -> one velocity of that shape for each text."""
+        model = self._transformer
+        x = torch.cat([latents.to(self._guidance.dtype), self._guidance], dim=1)
+        x = model.patch_embedding(x).flatten(2).transpose(1, 2).contiguous()  # (1, S, dim)
+        modulation = self._modulation[step]
+        first = model.blocks[0]
+        x = self._self_attention(first, x, modulation)
+        outputs: list[torch.Tensor] = []
+        for group in self._groups:
+            h = x.expand(len(group), -1, -1)
+            for index, block in enumerate(model.blocks):
+                if index > 0:
+                    h = self._self_attention(block, h, modulation)
+                h = h + self._cross_attention(index, block, h, group)
+                h = _feed_forward(block, h, modulation)
+            outputs.extend(self._velocity(h, step, latents).split(1))
+        return outputs
+
+    def _self_attention(self, block: Any, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
+        shift, scale, gate = (block.scale_shift_table + modulation)[0, :3].unbind(0)
+        attn = block.attn1
+        normed = (block.norm1(x.float()) * (1 + scale) + shift).type_as(x)
+        query = rotate(attn.norm_q(attn.to_q(normed)).unflatten(2, (attn.heads, -1)), self._rotary)
+        key = rotate(attn.norm_k(attn.to_k(normed)).unflatten(2, (attn.heads, -1)), self._rotary)
+        value = attn.to_v(normed).unflatten(2, (attn.heads, -1))
+        attended = dispatch_attention_fn(query, key, value, backend=attn.processor._attention_backend)
+        return (x.float() + attn.to_out[0](attended.flatten(2, 3)) * gate).type_as(x)
+
+    def _cross_attention(self, index: int, block: Any, x: torch.Tensor, group: list[int]) -> torch.Tensor:
+        attn = block.attn2
+        normed = block.norm2(x.float()).type_as(x)
+        query = attn.norm_q(attn.to_q(normed)).unflatten(2, (attn.heads, -1)).transpose(1, 2)  # (G, heads, S, d)
+        key, value = self._text_kv[index]
+        attended = F.scaled_dot_product_attention(query, key[group], value[group], attn_mask=self._text_bias[group])
+        image = self._image_kv[index]
+        if image is not None:
+            key, value = (part.expand(len(group), -1, -1, -1) for part in image)
+            attended = attended + F.scaled_dot_product_attention(query, key, value)
+        return attn.to_out[0](attended.transpose(1, 2).flatten(2, 3))
+
+    def _velocity(self, x: torch.Tensor, step: int, latents: torch.Tensor) -> torch.Tensor:
+        """Output norm, projection and the way back from patches: (G, S, dim) -> (G, C, T, h, w)."""
+        model = self._transformer
+        shift, scale = (model.scale_shift_table + self._temb[step]).chunk(2, dim=1)
+        x = model.proj_out((model.norm_out(x.float()) * (1 + scale) + shift).type_as(x))
+        _, patch_h, patch_w = model.config.patch_size
+        _, _, frames, height, width = latents.shape
+        x = x.reshape(x.shape[0], frames, height // patch_h, width // patch_w, patch_h, patch_w, -1)
+        return x.permute(0, 6, 1, 2, 4, 3, 5).reshape(x.shape[0], -1, frames, height, width)
+
+
+def has_hooks(transformer: Any) -> bool:
+    """Whether something (offloading, context parallelism, caching) hooks into the transformer's forward."""
+    for module in transformer.modules():
+        registry = getattr(module, "_diffusers_hook", None)  # diffusers leaves empty registries behind
+        if hasattr(module, "_hf_hook") or (registry is not None and registry.hooks):
+            return True
+    return False
+
+
+def fold_padding(texts: Sequence[torch.Tensor], text_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """G texts (n_i, D) -> rows (G, L, D) and attention biases (G, 1, 1, L), equal to zero padding to `text_tokens`.
+
+    m zero rows give m equal keys and values; softmax over them equals one such key with log(m) added to its logit.
+    """
+    length = max(text.shape[0] for text in texts) + 1
+    rows = texts[0].new_zeros(len(texts), length, texts[0].shape[1])
+    bias = torch.full((len(texts), 1, 1, length), -math.inf, device=rows.device)
+    for g, text in enumerate(texts):
+        count = text.shape[0]
+        rows[g, :count] = text
+        bias[g, ..., :count] = 0
+        if count < text_tokens:
+            bias[g, ..., count] = math.log(text_tokens - count)
+    return rows, bias
+
+
+def _text_keys_values(attn: Any, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(G, L, dim) -> keys and values (G, heads, L, d)."""
+    key, value = attn.norm_k(attn.to_k(text)), attn.to_v(text)
+    return _heads(key, attn.heads), _heads(value, attn.heads)
+
+
+def _image_keys_values(attn: Any, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(1, N, dim) -> keys and values (1, heads, N, d)."""
+    key, value = attn.norm_added_k(attn.add_k_proj(image)), attn.add_v_proj(image)
+    return _heads(key, attn.heads), _heads(value, attn.heads)
+
+
+def _heads(x: torch.Tensor, heads: int) -> torch.Tensor:
+    return x.unflatten(2, (heads, -1)).transpose(1, 2).contiguous()
+
+
+def _rotary(transformer: Any, shape: LatentShape, device: torch.device) -> torch.Tensor:
+    """(1, S, 1, d / 2) complex rotations of all token positions."""
+    like = torch.empty(1, 1, shape.frames, shape.height, shape.width, device=device)
+    cos, sin = transformer.rope(like)  # each (1, S, 1, d), every angle twice in a row
+    return torch.complex(cos[..., 0::2].float(), sin[..., 0::2].float())
+
+
+def rotate(x: torch.Tensor, rotary: torch.Tensor) -> torch.Tensor:
+    """Rotate the pairs of each head's channels: (B, S, heads, d)."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotary).flatten(-2).type_as(x)
+
+
+def _feed_forward(block: Any, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
+    shift, scale, gate = (block.scale_shift_table + modulation)[0, 3:].unbind(0)
+    normed = (block.norm3(x.float()) * (1 + scale) + shift).type_as(x)
+    return (x.float() + block.ffn(normed).float() * gate).type_as(x)

@@ -1,0 +1,347 @@
+"""MagrefPipeline: reference images and a prompt become a video.
+
+It wires text encoder, image encoder, VAE, transformer and solver; what each does is told in its own module.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.loaders import WanLoraLoaderMixin
+from PIL import Image
+
+from magref.canvas import Canvas, MaskKind, Order, compose_canvas
+from magref.checkpoints.published import load_published
+from magref.conditioning import Conditioning, build_conditioning, decode_latents
+from magref.denoiser import Denoiser, PlainDenoiser, has_hooks
+from magref.errors import InputError, ResourceError
+from magref.flow import make_scheduler, sample
+from magref.geometry import Strides, VideoShape
+from magref.references import ImageLike, Reference
+from magref.settings import GenerationDefaults, GenerationSettings, Solver
+from magref.text import check_prompt, encode_text
+
+OutputType = Literal["pil", "np", "pt", "latent"]
+StepCallback = Callable[[Any, int, torch.Tensor, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]
+
+EMBEDDED_MODEL = Path(__file__).parent / "embedded" / "magref-nano"
+
+
+@dataclass(frozen=True)
+class MagrefOutput:
+    """What a generation gives.
+
+    `frames`, by output type: "pil" a list of F images; "np" (F, H, W, 3) float32 in [0, 1]; "pt" (F, 3, H, W) float32
+    in [0, 1]; "latent" (1, C, T, h, w), normalised, nothing dropped. With several videos per prompt, a list of these.
+    """
+
+    frames: Any
+    canvas: Canvas
+    settings: GenerationSettings
+
+
+class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
+    """Any-reference video generation with masked guidance (paper 3.2) over a Wan2.1 image-to-video transformer.
+
+    Args:
+        transformer: `WanTransformer3DModel` that takes latents, mask channels and canvas latents (36 channels).
+        vae: `AutoencoderKLWan`.
+        text_encoder, tokenizer: umT5 or another encoder with `last_hidden_state`.
+        scheduler: its configuration is the base of both solvers.
+        image_encoder: `CLIPVisionModel`, or None for a model without one.
+        generation_defaults: values of `GenerationDefaults`, stored with the model.
+    """
+
+    model_cpu_offload_seq = "text_encoder->image_encoder->transformer->vae"
+    _optional_components: ClassVar = ["image_encoder"]
+    _lora_loadable_modules: ClassVar = ["transformer"]
+    _callback_tensor_inputs: ClassVar = ["latents"]
+
+    def __init__(
+        self,
+        transformer: Any,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        scheduler: Any,
+        image_encoder: Any = None,
+        generation_defaults: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            transformer=transformer,
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            scheduler=scheduler,
+            image_encoder=image_encoder,
+        )
+        self.register_to_config(generation_defaults=generation_defaults or GenerationDefaults().model_dump())
+        self.defaults = GenerationDefaults(**self.config.generation_defaults)
+        self.strides = Strides.of(vae, transformer)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None = None, **kwargs: Any) -> MagrefPipeline:
+        """Load a model in diffusers layout from a folder or the Hugging Face hub; no name: the embedded magref-nano.
+
+        As in diffusers, weights load in float32 unless `torch_dtype` says otherwise; the VAE always does.
+        """
+        if isinstance(kwargs.get("torch_dtype"), torch.dtype):
+            kwargs["torch_dtype"] = {"default": kwargs["torch_dtype"], "vae": torch.float32}
+        return super().from_pretrained(str(pretrained_model_name_or_path or EMBEDDED_MODEL), **kwargs)
+
+    @classmethod
+    def from_published(
+        cls, folder: str | Path, *, torch_dtype: torch.dtype = torch.bfloat16, clip_num_heads: int | None = None
+    ) -> MagrefPipeline:
+        """Load the authors' layout, or Wan2.1's own image-to-video layout, which has the same files.
+
+        Args:
+            folder: holds `config.json`, the transformer's shards, the VAE, umT5 and CLIP.
+            torch_dtype: of transformer and encoders; the VAE stays in float32.
+            clip_num_heads: of CLIP's attention, which no tensor's shape tells; None: by its width (16 for ViT-H).
+
+        Raises:
+            CheckpointError: a file is missing, incomplete, or does not fit the architecture.
+        """
+        parts = load_published(folder, torch_dtype=torch_dtype, clip_num_heads=clip_num_heads)
+        return cls(
+            transformer=parts.transformer,
+            vae=parts.vae,
+            text_encoder=parts.text_encoder,
+            tokenizer=parts.tokenizer,
+            scheduler=make_scheduler("unipc"),
+            image_encoder=parts.image_encoder,
+            generation_defaults=GenerationDefaults(text_tokens=parts.text_tokens).model_dump(),
+        )
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | None,
+        references: Sequence[Reference | ImageLike],
+        negative_prompt: str | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        flow_shift: float | None = None,
+        solver: Solver | None = None,
+        seed: int | None = None,
+        order: Order = "given",
+        mask: MaskKind = "rectangle",
+        latents: torch.Tensor | None = None,
+        drop_frames: int | None = None,
+        output_type: OutputType = "pil",
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+        negative_prompt_embeds: torch.Tensor | None = None,
+        num_videos_per_prompt: int = 1,
+        callback_on_step_end: StepCallback | None = None,
+    ) -> MagrefOutput:
+        """Generate. None means the model's own default (`pipe.defaults`).
+
+        Args:
+            prompt: what happens in the video; may be None where `prompt_embeds` is given.
+            references: one to eight paths, PIL images or `Reference`s.
+            negative_prompt: what the video is not to show.
+            height, width: in pixels, multiples of `strides.pixel_multiple` (16).
+            num_frames: generated frames, 4k+1.
+            num_inference_steps, guidance_scale, flow_shift, solver: of the sampler; guidance 1 skips the second pass.
+            seed: fixes noise and shuffled layout; None draws one, found in `settings.seed`. Video i of several takes
+                seed + i for its noise.
+            order: "given" or "shuffled", see `compose_canvas`.
+            mask: "rectangle" or "alpha", see `compose_canvas`.
+            latents: initial noise (1, C, T, h, w) or (C, T, h, w) in place of the seed's; with several videos (V, ...).
+            drop_frames: pixel frames cut from the start after decoding.
+            output_type: see `MagrefOutput`.
+            generator: draws the noise in place of the seed; a list gives one to each video.
+            prompt_embeds, negative_prompt_embeds: text features (1, n, D) or (n, D) in place of the texts.
+            callback_on_step_end: called as `f(pipe, step, timestep, {"latents": ...})`; may return changed latents.
+
+        Raises:
+            InputError: an argument or a reference is not usable; before anything heavy runs.
+            ResourceError: the device's memory does not suffice.
+        """
+        settings = self.resolve(
+            prompt="" if prompt is None and prompt_embeds is not None else prompt,
+            needs_prompt=prompt_embeds is None,
+            negative_prompt=negative_prompt,
+            height=height,
+            width=width,
+            num_frames=num_frames,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            flow_shift=flow_shift,
+            solver=solver,
+            drop_frames=drop_frames,
+            seed=seed,
+            order=order,
+            mask=mask,
+        )
+        if output_type not in ("pil", "np", "pt", "latent"):
+            raise InputError(f"output type {output_type!r} is unknown; use pil, np, pt or latent")
+        canvas = compose_canvas(
+            references, height=settings.height, width=settings.width, order=order, seed=settings.seed, mask=mask
+        )
+        noises = self._noises(settings, num_videos_per_prompt, latents, generator)
+        try:
+            texts = self._texts(settings, prompt_embeds, negative_prompt_embeds)
+            conditioning = build_conditioning(
+                [canvas],
+                settings.num_frames,
+                vae=self.vae,
+                strides=self.strides,
+                image_encoder=self.image_encoder,
+            ).to(self._execution_device, self.transformer.dtype)
+            videos = []
+            for noise in noises:
+                final = self._denoise(settings, texts, conditioning, noise, callback_on_step_end)
+                videos.append(self._decoded(final, settings, output_type))
+        except torch.OutOfMemoryError:
+            shape = f"{settings.width}x{settings.height}, {settings.num_frames} frames"
+            raise ResourceError(
+                f"the GPU's memory does not suffice for {shape}; use a smaller size, fewer frames or offloading"
+            ) from None
+        finally:
+            self.maybe_free_model_hooks()
+        return MagrefOutput(videos if num_videos_per_prompt > 1 else videos[0], canvas, settings)
+
+    def resolve(self, *, prompt: str | None, needs_prompt: bool = True, **given: Any) -> GenerationSettings:
+        """Settings with the model's defaults where `given` has None; InputError where they cannot be used."""
+        if needs_prompt:
+            check_prompt(prompt if prompt is not None else "")
+        return resolve_settings(self.defaults, self.strides, prompt=prompt, **given)
+
+    def _noises(
+        self,
+        settings: GenerationSettings,
+        count: int,
+        latents: torch.Tensor | None,
+        generator: torch.Generator | list[torch.Generator] | None,
+    ) -> list[torch.Tensor]:
+        """Initial noise (1, C, T, h, w) float32 for each video, drawn on the CPU so that every device gets the same."""
+        if count < 1:
+            raise InputError(f"num_videos_per_prompt is {count}; use 1 or more")
+        shape = VideoShape(settings.num_frames, settings.height, settings.width).latent(self.strides)
+        size = (1, self.transformer.config.out_channels, shape.frames, shape.height, shape.width)
+        if latents is not None:
+            latents = latents[None] if latents.ndim == 4 else latents
+            if tuple(latents.shape) != (count, *size[1:]):
+                raise InputError(f"latents have shape {tuple(latents.shape)}; give {(count, *size[1:])}")
+            return list(latents.float().split(1))
+        if isinstance(generator, list) and len(generator) != count:
+            raise InputError(f"{len(generator)} generators were given for {count} videos; give one for each")
+        noises = []
+        for index in range(count):
+            if generator is None:
+                source = torch.Generator().manual_seed(settings.seed + index)
+            else:
+                source = generator[index] if isinstance(generator, list) else generator
+            noises.append(torch.randn(size, generator=source, device=source.device))
+        return noises
+
+    def _texts(
+        self,
+        settings: GenerationSettings,
+        prompt_embeds: torch.Tensor | None,
+        negative_prompt_embeds: torch.Tensor | None,
+    ) -> list[torch.Tensor]:
+        """Features (n, D) of the prompt and, with guidance, of the negative prompt."""
+        wanted = [(settings.prompt, prompt_embeds)]
+        if settings.guidance_scale != 1:
+            wanted.append((settings.negative_prompt, negative_prompt_embeds))
+        texts = []
+        for text, embeds in wanted:
+            if embeds is None:
+                features = encode_text(
+                    text,
+                    tokenizer=self.tokenizer,
+                    text_encoder=self.text_encoder,
+                    text_tokens=settings.text_tokens,
+                )
+            else:
+                features = embeds[0] if embeds.ndim == 3 else embeds
+                if features.shape[0] > settings.text_tokens:
+                    raise InputError(f"{features.shape[0]} text rows were given; give at most {settings.text_tokens}")
+            texts.append(features.to(self._execution_device, self.transformer.dtype))
+        return texts
+
+    def _denoise(
+        self,
+        settings: GenerationSettings,
+        texts: list[torch.Tensor],
+        conditioning: Conditioning,
+        noise: torch.Tensor,
+        callback: StepCallback | None,
+    ) -> torch.Tensor:
+        """Noise -> clean latents, with text-only guidance: the references stay in both passes."""
+        scheduler = make_scheduler(
+            settings.solver, self.scheduler.config, steps=settings.num_inference_steps, shift=settings.flow_shift
+        )
+        kind = PlainDenoiser if has_hooks(self.transformer) else Denoiser
+        denoiser = kind(
+            self.transformer, texts, conditioning, scheduler.timesteps, text_tokens=settings.text_tokens
+        )
+
+        def velocity(latents: torch.Tensor, step: int) -> torch.Tensor:
+            conditional, *rest = (v.float() for v in denoiser(latents, step))
+            if not rest:
+                return conditional
+            return rest[0] + settings.guidance_scale * (conditional - rest[0])
+
+        def on_step(step: int, latents: torch.Tensor) -> torch.Tensor:
+            progress.update()
+            if callback is None:
+                return latents
+            changed = callback(self, step, scheduler.timesteps[step], {"latents": latents})
+            return latents if not changed else changed.get("latents", latents)
+
+        with self.progress_bar(total=settings.num_inference_steps) as progress:
+            return sample(velocity, noise.to(self._execution_device), scheduler, on_step)
+
+    def _decoded(self, latents: torch.Tensor, settings: GenerationSettings, output_type: OutputType) -> Any:
+        if output_type == "latent":
+            return latents
+        video = decode_latents(self.vae, latents)[0, :, settings.drop_frames :]  # (3, F, H, W)
+        video = (video.float() / 2 + 0.5).clamp(0, 1).permute(1, 0, 2, 3)
+        if output_type == "pt":
+            return video
+        array = video.permute(0, 2, 3, 1).cpu().numpy()
+        if output_type == "np":
+            return array
+        return [Image.fromarray(frame) for frame in (array * 255).round().astype(np.uint8)]
+
+
+def resolve_settings(
+    defaults: GenerationDefaults, strides: Strides, *, prompt: str | None, seed: int | None, **given: Any
+) -> GenerationSettings:
+    """A model's defaults under what was given; None counts as not given.
+
+    Raises:
+        InputError: a value is out of range; the sentence names the nearest valid ones.
+    """
+    values = defaults.model_dump() | {name: value for name, value in given.items() if value is not None}
+    frames, drop = values["num_frames"], values["drop_frames"]
+    VideoShape(frames, values["height"], values["width"]).check(strides)
+    if values["num_inference_steps"] < 1:
+        raise InputError(f"{values['num_inference_steps']} steps were asked for; use 1 or more")
+    if not 0 <= drop < frames:
+        raise InputError(f"{drop} of {frames} frames are to be dropped; use 0 to {frames - 1}")
+    if values["guidance_scale"] < 0:
+        raise InputError(f"guidance scale {values['guidance_scale']} is negative; use 0 or more (1 turns it off)")
+    if values["flow_shift"] <= 0:
+        raise InputError(f"flow shift {values['flow_shift']} is not positive; use 1 to 10")
+    if seed is None:
+        seed = secrets.randbelow(2**31)
+    elif not 0 <= seed < 2**63:
+        raise InputError(f"seed {seed} is out of range; use 0 to 2**63 - 1")
+    return GenerationSettings(prompt=prompt or "", seed=seed, **values)

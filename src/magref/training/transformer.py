@@ -1,0 +1,156 @@
+"""Train magref-nano's transformer and text encoder on cached latents with flow matching."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import WanTransformer3DModel
+from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
+
+from magref.flow import TRAIN_TIMESTEPS, add_noise, flow_loss, training_sigmas
+from magref.training.latents import read_shards
+
+
+@dataclass(frozen=True)
+class TransformerRecipe:
+    """What the shipped transformer was trained with."""
+
+    steps: int = 4000
+    batch: int = 16
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 2e-5
+    warmup_steps: int = 200
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    text_dropout: float = 0.1
+    flow_shift: float = 2.0
+    ema_decay: float = 0.998
+    seed: int = 0
+
+
+class LatentSamples:
+    """All cached samples in memory, in random order without repetition within an epoch."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        guidance, clean, self._captions = [], [], []
+        for tensors, captions in read_shards(folder):
+            guidance.append(tensors["guidance"])
+            clean.append(tensors["clean"])
+            self._captions.extend(captions)
+        self._guidance, self._clean = torch.cat(guidance), torch.cat(clean)
+        self._takes = self._clean.shape[1]
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._guidance.shape[0] * self._takes
+
+    def batch(self, step: int, size: int) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+        """Guidance (B, M + C, T, h, w), clean latents (B, C, T, h, w) and captions of a step."""
+        chosen = []
+        for position in range(step * size, (step + 1) * size):
+            epoch, offset = divmod(position, len(self))
+            if not hasattr(self, "_order") or self._order[0] != epoch:
+                generator = torch.Generator().manual_seed(self._seed + epoch)
+                self._order = (epoch, torch.randperm(len(self), generator=generator).tolist())
+            chosen.append(divmod(self._order[1][offset], self._takes))
+        samples = torch.tensor([c[0] for c in chosen])
+        takes = torch.tensor([c[1] for c in chosen])
+        captions = [self._captions[s][t] for s, t in chosen]
+        return self._guidance[samples].float(), self._clean[samples, takes].float(), captions
+
+
+def text_rows(
+    captions: list[str], tokenizer: PreTrainedTokenizerFast, text_encoder: UMT5EncoderModel, text_tokens: int
+) -> torch.Tensor:
+    """(B, text_tokens, D) features, zero beyond each caption's end, as generation pads them."""
+    tokens = tokenizer(captions, padding=True, max_length=text_tokens, truncation=True, return_tensors="pt")
+    features = text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
+    features = features * tokens.attention_mask[..., None]
+    return F.pad(features, (0, 0, 0, text_tokens - features.shape[1]))
+
+
+def learning_rate(recipe: TransformerRecipe, step: int) -> float:
+    """Linear warm-up, then a cosine."""
+    cosine = 0.5 + 0.5 * math.cos(math.pi * min(step / recipe.steps, 1.0))
+    rate = recipe.final_learning_rate + (recipe.learning_rate - recipe.final_learning_rate) * cosine
+    return rate * min(1.0, (step + 1) / recipe.warmup_steps)
+
+
+def train_transformer(
+    recipe: TransformerRecipe,
+    samples: LatentSamples,
+    transformer: WanTransformer3DModel,
+    text_encoder: UMT5EncoderModel,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    *,
+    text_tokens: int,
+    save_every: int = 200,
+) -> tuple[WanTransformer3DModel, UMT5EncoderModel]:
+    """Train, or go on from `folder/checkpoint.pt`; returns the moving averages of both models."""
+    models = torch.nn.ModuleDict({"transformer": transformer, "text_encoder": text_encoder})
+    averages = copy.deepcopy(models).requires_grad_(False)
+    optimizer = torch.optim.AdamW(models.parameters(), weight_decay=recipe.weight_decay, betas=(0.9, 0.98), fused=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint, first = folder / "checkpoint.pt", 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        models.load_state_dict(state["models"])
+        averages.load_state_dict(state["averages"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    running, begun = 0.0, time.monotonic()
+    for step in range(first, recipe.steps):
+        loss = _step(recipe, samples, models, tokenizer, step, text_tokens)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(models.parameters(), recipe.clip_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, step)
+        optimizer.step()
+        decay = min(recipe.ema_decay, (step + 1) / (step + 10))
+        _average(averages, models, decay)
+        running += loss.item()
+        if (step + 1) % 25 == 0:
+            with (folder / "loss.csv").open("a") as log:
+                log.write(f"{step + 1},{running / 25:.5f},{time.monotonic() - begun:.0f}\n")
+            running = 0.0
+        if (step + 1) % save_every == 0 or step + 1 == recipe.steps:
+            temporary = checkpoint.with_suffix(".tmp")
+            state = {"models": models.state_dict(), "averages": averages.state_dict(), "step": step + 1}
+            torch.save(state | {"optimizer": optimizer.state_dict()}, temporary)
+            temporary.replace(checkpoint)
+    return averages["transformer"], averages["text_encoder"]
+
+
+def _step(
+    recipe: TransformerRecipe, samples: LatentSamples, models: Any, tokenizer: Any, step: int, text_tokens: int
+) -> torch.Tensor:
+    """One batch's flow-matching loss over all latent frames."""
+    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+    guidance, clean, captions = samples.batch(step, recipe.batch)
+    dropped = torch.rand(len(captions), generator=generator) < recipe.text_dropout
+    captions = ["" if drop else caption for caption, drop in zip(captions, dropped.tolist(), strict=True)]
+    noise = torch.randn(clean.shape, generator=generator)
+    sigmas = training_sigmas(len(captions), recipe.flow_shift, generator)
+    noisy = add_noise(clean, noise, sigmas)
+    predicted = models["transformer"](
+        hidden_states=torch.cat([noisy, guidance], dim=1),
+        timestep=sigmas * TRAIN_TIMESTEPS,
+        encoder_hidden_states=text_rows(captions, tokenizer, models["text_encoder"], text_tokens),
+        return_dict=False,
+    )[0]
+    return flow_loss(predicted, clean, noise)
+
+
+@torch.no_grad()
+def _average(averages: torch.nn.Module, models: torch.nn.Module, decay: float) -> None:
+    targets, sources = list(averages.parameters()), list(models.parameters())
+    torch._foreach_lerp_(targets, sources, 1 - decay)
