@@ -12,6 +12,7 @@ from PIL import Image
 from magref.batch import read_cases
 from magref.canvas import compose_canvas
 from magref.errors import InputError
+from magref.references import open_reference
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_full_case(tmp_path, pictures):
     assert found.id == "one"
     assert found.source.license == "CC-BY-4.0"
     dog, park = found.references()
-    assert dog.image.size == (20, 20)
+    assert (dog.image, dog.crop) == (pictures / "dog.png", (10, 0, 30, 20))
     assert (dog.role, dog.label) == ("person", "the dog")
     assert park.image == pictures / "park.jpg"
     assert park.role == "background"
@@ -89,7 +90,7 @@ def test_a_crop_counts_in_the_upright_picture(tmp_path, pictures):
     image.save(pictures / "turned.png", exif=exif)
     path = write(tmp_path, case(refs=[{"uri": "pictures/turned.png", "crop": [0, 20, 20, 40]}]))
     (reference,) = read_cases(path)[0].references()
-    assert reference.image.getcolors() == [(400, (255, 0, 0))]
+    assert open_reference(reference).rgb.getcolors() == [(400, (255, 0, 0))]
     with pytest.raises(InputError, match="20x40"):
         read_cases(write(tmp_path, case(refs=[{"uri": "pictures/turned.png", "crop": [20, 0, 40, 20]}])))
 
@@ -115,7 +116,8 @@ def test_a_crop_counts_in_the_upright_picture(tmp_path, pictures):
         (case(refs=[{**DOG, "crop": [0, 0, 50, 20]}]), "crop .* does not lie in .* 40x20"),
         (case(refs=[{**DOG, "crop": [30, 0, 10, 20]}]), "crop"),
         (case(refs=[{**DOG, "crop": [-1, 0, 10, 20]}]), "crop"),
-        (case(refs=[{**DOG, "crop": [0, 0, 4, 4]}]), "4x4"),
+        (case(refs=[{**DOG, "crop": [0, 0, 4]}]), r"refs\.0\.crop"),
+        (case(refs=[{**DOG, "crop": [0, 0, 4, 4]}]), r"the crop \[0, 0, 4, 4\] of .*dog\.png is 4x4; use one with"),
         (case(refs=[{"uri": "first.jsonl"}]), "not a picture"),
         (case(group="single"), "group"),
         (case(category="dog"), "category"),

@@ -5,7 +5,6 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import WanTransformer3DModel
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
-from tiny import published_names, tiny_transformer
 
 from magref.checkpoints.architecture import (
     check_masked_guidance,
@@ -15,6 +14,7 @@ from magref.checkpoints.architecture import (
     transformer_config,
 )
 from magref.errors import CheckpointError
+from tiny import published_names, tiny_transformer
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_masked_guidance_needs_36_channels():
 
 
 def test_differences_in_shapes_are_named():
-    expected = {name: (2, 3) for name in "abcde"}
+    expected = dict.fromkeys("abcde", (2, 3))
     check_shapes(dict(expected), expected, "it")
     with pytest.raises(CheckpointError, match="it lacks b, c, d and 1 more"):
         check_shapes({"a": (2, 3)}, expected, "it")

@@ -4,20 +4,21 @@ import errno
 import json
 import os
 import shutil
+import weakref
 
 import pytest
 import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanTransformer3DModel
 from safetensors import safe_open
-from tiny import GOLDEN
 from transformers import CLIPVisionModel, PreTrainedTokenizerFast, UMT5EncoderModel
 
-from magref.checkpoints import convert
+from magref.checkpoints import convert, published
 from magref.checkpoints.convert import convert_published
 from magref.checkpoints.layout import check_diffusers, check_published, stored_dtypes
 from magref.checkpoints.published import load_published
 from magref.errors import CheckpointError, OutputError, ResourceError
 from magref.settings import GenerationDefaults
+from tiny import GOLDEN
 
 CHECKPOINT = GOLDEN / "checkpoint"
 MODELS = {
@@ -46,6 +47,13 @@ def reload(folder, component: str) -> torch.nn.Module:
     return model
 
 
+def configuration(model: torch.nn.Module) -> dict:
+    """Diffusers' or transformers' configuration, without what says where the model came from."""
+    values = model.config.to_dict() if hasattr(model.config, "to_dict") else dict(model.config)
+    beside = {"architectures", "dtype", "_name_or_path", "_use_default_values"}
+    return {key: value for key, value in values.items() if key not in beside}
+
+
 def assert_untouched(parent) -> None:
     assert not list(parent.glob(".*")), "something was left behind"
 
@@ -66,12 +74,8 @@ def test_what_is_converted_equals_what_is_loaded(tmp_path, dtype):
     for component in MODELS:
         again = reload(result, component)
         assert_equal(again, getattr(loaded, component))
-        ours, theirs = (dict(model.config.items()) for model in (getattr(loaded, component), again)) if component in (
-            "transformer",
-            "vae",
-        ) else (getattr(loaded, component).config.to_dict(), again.config.to_dict())
-        for key in ours.keys() - {"architectures", "dtype", "_name_or_path", "_use_default_values"}:
-            assert json.dumps(ours[key]) == json.dumps(theirs[key]), key
+        for key, value in configuration(getattr(loaded, component)).items():
+            assert json.dumps(value) == json.dumps(configuration(again)[key]), key
     assert stored_dtypes(result) == {
         "transformer": str(dtype)[6:],
         "vae": "float32",
@@ -79,8 +83,11 @@ def test_what_is_converted_equals_what_is_loaded(tmp_path, dtype):
         "image_encoder": str(dtype)[6:],
     }
     assert [step[0] for step in seen] == sorted((step[0] for step in seen), key=list(MODELS).index)
-    assert seen[-1][1] == seen[-1][2] == sum(p.stat().st_size for p in result.glob("*/*.safetensors")) - sum(
-        8 + int.from_bytes(p.read_bytes()[:8], "little") for p in result.glob("*/*.safetensors")
+    assert (
+        seen[-1][1]
+        == seen[-1][2]
+        == sum(p.stat().st_size for p in result.glob("*/*.safetensors"))
+        - sum(8 + int.from_bytes(p.read_bytes()[:8], "little") for p in result.glob("*/*.safetensors"))
     )
 
 
@@ -132,6 +139,27 @@ def test_shards(tmp_path):
         check_diffusers(folder)
 
 
+def test_two_tensors_at_most_are_in_memory(tmp_path, monkeypatch):
+    alive, most, largest = 0, 0, 0
+    read = published.read_tensor
+
+    def release(nbytes):
+        nonlocal alive
+        alive -= nbytes
+
+    def counted(entry):
+        nonlocal alive, most, largest
+        tensor = read(entry)
+        alive += tensor.nbytes
+        most, largest = max(most, alive), max(largest, tensor.nbytes)
+        weakref.finalize(tensor, release, tensor.nbytes)
+        return tensor
+
+    monkeypatch.setattr(published, "read_tensor", counted)
+    convert_published(CHECKPOINT, tmp_path / "out", dtype=torch.float32, clip_num_heads=4)
+    assert 0 < most <= 2 * largest
+
+
 def test_a_diffusers_folder_that_is_not_whole(tmp_path):
     with pytest.raises(CheckpointError, match="does not exist"):
         check_diffusers(tmp_path / "nowhere")
@@ -139,9 +167,11 @@ def test_a_diffusers_folder_that_is_not_whole(tmp_path):
         check_diffusers(tmp_path)
     folder = convert_published(CHECKPOINT, tmp_path / "out", clip_num_heads=4)
     weights = folder / "text_encoder" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
     with pytest.raises(CheckpointError, match=r"model\.safetensors is truncated"):
         check_diffusers(folder)
+    weights.write_bytes(whole)
     (folder / "vae" / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"vae.config\.json is missing"):
         check_diffusers(folder)

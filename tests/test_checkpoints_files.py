@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import TEXT_DIM, published_state, tiny_transformer
 
 from magref.checkpoints.files import check_lora_file, load_transformer_file
 from magref.errors import CheckpointError, ResourceError
+from tiny import TEXT_DIM, published_state, tiny_transformer
 
 FP8 = torch.float8_e4m3fn
 

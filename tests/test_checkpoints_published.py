@@ -12,13 +12,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from tiny import GOLDEN
 
-from magref.checkpoints import parts
+from magref.checkpoints import published
 from magref.checkpoints.layout import IMAGE_ENCODER, TEXT_ENCODER, TRANSFORMER, VAE
 from magref.checkpoints.published import Components, check_published, is_published, load_published
 from magref.errors import CheckpointError
 from magref.settings import NEGATIVE_PROMPT
+from tiny import GOLDEN
 
 CHECKPOINT = GOLDEN / "checkpoint"
 WEIGHTS = f"{TRANSFORMER}.safetensors"
@@ -78,9 +78,7 @@ class TestAgainstThePublishedImplementation:
     def test_text_features(self, components, golden, prompt, name):
         assert components.text_tokens == 64
         clean = re.sub(r"\s+", " ", html.unescape(html.unescape(prompt))).strip()
-        tokens = components.tokenizer(
-            clean, padding="max_length", max_length=64, truncation=True, return_tensors="pt"
-        )
+        tokens = components.tokenizer(clean, padding="max_length", max_length=64, truncation=True, return_tensors="pt")
         features = components.text_encoder(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
         assert relative(features[0, : int(tokens.attention_mask.sum())], golden[name]) < 1e-5
 
@@ -194,11 +192,12 @@ class TestWhatCanBeWrong:
     @pytest.mark.parametrize("name", [WEIGHTS, VAE, TEXT_ENCODER, IMAGE_ENCODER])
     @pytest.mark.parametrize("share", [0, 0.0001, 0.6])
     def test_a_file_is_truncated(self, folder, name, share, monkeypatch):
-        monkeypatch.setattr(parts, "read_tensor", lambda entry: pytest.fail("weights were read"))
+        monkeypatch.setattr(published, "read_tensor", lambda entry: pytest.fail("weights were read"))
         content = (CHECKPOINT / name).read_bytes()
         replace(folder / name, content[: int(share * len(content))])
         with pytest.raises(CheckpointError, match=f"{name} is truncated.* again"):
             check_published(folder)
+        self.fails(folder, "is truncated")
 
     @pytest.mark.parametrize(
         ("content", "words"),

@@ -11,6 +11,7 @@ from PIL import Image
 
 from magref import sidecar as sidecars
 from magref.errors import CheckpointError, InputError, OutputError
+from magref.references import Reference, open_references
 from magref.settings import GenerationSettings
 from magref.sidecar import (
     LoraRecord,
@@ -166,6 +167,17 @@ def test_references_are_found_from_both_folders(tmp_path, dog, monkeypatch):
         assert (reference.role, reference.label) == ("person", "the dog")
     (elsewhere / "dog.png").write_text("another one")  # the current folder has another picture of that name
     assert reopen_references(make([ReferenceRecord(path="dog.png", sha256=digest, role="object")]), tmp_path)
+
+
+def test_a_cropped_reference_is_replayed_cropped(tmp_path, dog):
+    opened = open_references([Reference(Image.new("RGB", (9, 9))), Reference(dog, label="dog", crop=(0, 4, 16, 12))])
+    in_memory, from_file = map(ReferenceRecord.of, opened)
+    assert in_memory.path is None
+    assert from_file == ReferenceRecord(
+        path=str(dog), sha256=file_sha256(dog), role="object", label="dog", crop=(0, 4, 16, 12)
+    )
+    record = read_sidecar(write_sidecar(make([from_file]), tmp_path / "a.json"))
+    assert reopen_references(record, tmp_path) == [Reference(dog, label="dog", crop=(0, 4, 16, 12))]
 
 
 def test_references_that_are_gone_or_other(tmp_path, dog):

@@ -1,6 +1,5 @@
-"""Videos and pictures on disk: colours, bytes, tags, and that no half file is ever left."""
+"""Videos on disk: colours, bytes, tags, and that no half file is ever left."""
 
-import errno
 import os
 import signal
 import subprocess
@@ -15,18 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from magref import video
-from magref.canvas import compose_canvas
-from magref.errors import InputError, OutputError
-from magref.video import (
-    canvas_preview,
-    check_output,
-    contact_sheet,
-    read_metadata,
-    read_video,
-    write_image,
-    write_video,
-    writing,
-)
+from magref.errors import InputError
+from magref.video import read_metadata, read_video, write_video
 
 ENDINGS = (".mp4", ".webm", ".gif")
 
@@ -264,66 +253,7 @@ def test_cut_off_video_is_an_input_error(tmp_path):
         read_video(path)
 
 
-# --- outputs: whole or not at all ------------------------------------------------------------------------------------
-
-
-def test_check_output_makes_nothing(tmp_path):
-    assert check_output(tmp_path / "new" / "folder" / "a.mp4") == tmp_path / "new" / "folder" / "a.mp4"
-    assert not list(tmp_path.iterdir())
-
-
-def test_check_output_refuses(tmp_path):
-    (tmp_path / "a.mp4").write_text("mine")
-    (tmp_path / "b.mp4").mkdir()
-    for name, says in (
-        ("a.avi", r"ends in \.avi; use \.mp4, \.webm or \.gif"),
-        ("a", "ends in nothing"),
-        ("a.mp4", "exists; choose another name, or use --overwrite"),
-        ("b.mp4", "is a folder"),
-        ("a.mp4/x/c.mp4", r"a\.mp4 is a file"),
-        ("n" * 300 + ".mp4", "too long"),
-    ):
-        with pytest.raises(OutputError, match=says):
-            check_output(tmp_path / name)
-        with pytest.raises(OutputError, match=says):
-            write_video(moving(1), tmp_path / name, fps=16)
-    check_output(tmp_path / "a.mp4", overwrite=True)
-    assert (tmp_path / "a.mp4").read_text() == "mine"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
-
-
-def test_folder_that_is_not_writable(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
-    with pytest.raises(OutputError, match="is not writable; choose another folder"):
-        check_output(tmp_path / "x" / "a.mp4")
-
-
-def test_folders_are_made_links_followed_and_only_asked_overwritten(tmp_path):
-    path = tmp_path / "new" / "folder" / "a.gif"
-    write_video(moving(1), path, fps=16)
-    before = path.read_bytes()
-    with pytest.raises(OutputError, match="--overwrite"):
-        write_video(moving(2), path, fps=16)
-    assert path.read_bytes() == before
-    link = tmp_path / "link.gif"
-    link.symlink_to(path)
-    write_video(moving(2), link, fps=16, overwrite=True)
-    assert link.is_symlink()
-    assert path.read_bytes() != before
-    assert [p.name for p in path.parent.iterdir()] == ["a.gif"]
-    assert path.stat().st_mode & 0o777 == 0o666 & ~umask()
-
-
-def test_names_as_long_as_may_be_and_links_of_another_ending(tmp_path):
-    write_video(moving(1), tmp_path / ("狗" * 82 + ".mp4"), fps=16)
-    (tmp_path / "a.mp4").symlink_to(tmp_path / "data.bin")
-    write_video(moving(1), tmp_path / "a.mp4", fps=16)
-    assert read_video(tmp_path / "data.bin")[0].shape == moving(1).shape
-
-
-def umask():
-    os.umask(mask := os.umask(0))
-    return mask
+# --- whole or not at all ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -344,31 +274,6 @@ def test_an_interrupt_leaves_the_name_as_it_was(tmp_path, monkeypatch, ending, e
     with pytest.raises(error):
         write_video(moving(), path, fps=16, overwrite=True)
     assert [p.read_text() for p in tmp_path.iterdir()] == ["mine"] * existing
-
-
-@pytest.mark.parametrize(
-    ("number", "says"),
-    [
-        (errno.ENOSPC, "disk is full; free some space"),
-        (errno.EDQUOT, "disk is full"),
-        (errno.EACCES, "is not writable"),
-        (errno.EROFS, "is not writable"),
-        (errno.EIO, "the system says"),
-    ],
-)
-def test_what_the_system_refuses_is_one_sentence(tmp_path, monkeypatch, number, says):
-    def refuse(*_):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(os, "replace", refuse)
-    for write in (
-        lambda p: write_video(moving(1), p / "a.mp4", fps=16),
-        lambda p: write_image(CANVAS.image, p / "a.png"),
-    ):
-        with pytest.raises(OutputError, match=says) as caught:
-            write(tmp_path)
-        assert "\n" not in str(caught.value)
-        assert not list(tmp_path.iterdir())
 
 
 CODE_UNDER_LIMIT = """
@@ -421,84 +326,9 @@ def test_killed_in_the_middle_there_is_no_final_file(tmp_path):
     assert all(p.name.startswith(".a.") and ".part" in p.name for p in tmp_path.iterdir())
 
 
-def test_two_writers_of_one_name_do_not_overwrite(tmp_path):
-    path = tmp_path / "a.txt"
-
-    def write_late():
-        with writing(path) as temporary:
-            temporary.write_text("late")
-            path.write_text("first")
-
-    with pytest.raises(OutputError, match="exists"):
-        write_late()
-    assert path.read_text() == "first"
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-@pytest.mark.parametrize("ending", [".png", ".jpg", ".jpeg", ".webp"])
-def test_images(tmp_path, ending):
-    image = Image.new("RGBA", (20, 10), "red")
-    path = write_image(image, tmp_path / "new" / f"a{ending}")
-    with Image.open(path) as back:
-        assert back.size == image.size
-    with pytest.raises(OutputError, match="--overwrite"):
-        write_image(image, path)
-    write_image(image, path, overwrite=True)
-    with pytest.raises(OutputError, match="ends in"):
-        write_image(image, tmp_path / "a.bmp")
-
-
 def test_import_is_light():
     code = """if True:
-        import sys, magref.video, magref.sidecar, magref.batch
+        import sys, magref.sheets, magref.sidecar, magref.batch
         assert not {"av", "torch", "diffusers"} & set(sys.modules)
     """
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-# --- sheets and previews ---------------------------------------------------------------------------------------------
-
-CANVAS = compose_canvas([Image.new("RGB", (30, 20), "red"), Image.new("RGB", (20, 20), "blue")], height=64, width=96)
-
-
-def test_sheet_shows_first_and_last_frame(monkeypatch):
-    frames = np.zeros((9, 64, 96, 3), np.uint8)
-    frames[0], frames[-1] = (255, 0, 0), (0, 0, 255)
-    sheet = np.asarray(contact_sheet([frames], columns=3))
-    reds = (sheet == (255, 0, 0)).all(-1)
-    blues = (sheet == (0, 0, 255)).all(-1)
-    assert reds.sum() == blues.sum() > 128 * 192 * 0.95  # enlarged by a whole factor, two
-    assert reds.any(0).argmax() < blues.any(0).argmax()
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 12), st.integers(8, 70), st.integers(8, 70)), min_size=1, max_size=3),
-    st.integers(1, 9),
-    st.text(max_size=200),
-    st.booleans(),
-)
-@settings(max_examples=20, deadline=None)
-def test_any_sheet_can_be_drawn(shapes, columns, label, with_canvas):
-    videos = [np.zeros((*shape, 3), np.uint8) for shape in shapes]
-    sheet = contact_sheet(
-        videos, columns=columns, labels=[label] * len(videos), canvas=CANVAS.image if with_canvas else None
-    )
-    edge = np.asarray(sheet)
-    for border in (edge[:20], edge[-20:], edge[:, :20], edge[:, -20:]):
-        assert (border == 255).all()  # nothing runs over the margins
-
-
-def test_sheet_needs_as_many_labels_as_videos():
-    for wrong in ({"labels": ["a"]}, {"canvas": [None]}, {"columns": 0}):
-        with pytest.raises(InputError):
-            contact_sheet([moving(), moving()], **wrong)
-    with pytest.raises(InputError):
-        contact_sheet([])
-    contact_sheet([moving(), list(map(Image.fromarray, moving(3)))], labels=["a", "b"], canvas=[None, CANVAS.image])
-
-
-def test_preview_shows_canvas_and_mask():
-    preview = np.asarray(canvas_preview(CANVAS))
-    assert (preview == (255, 0, 0)).all(-1).any()
-    assert (preview == (0x26, 0x2C, 0x36)).all(-1).any()
-    assert (preview == (0xE8, 0x59, 0x0C)).all(-1).any()

@@ -1,4 +1,4 @@
-"""Tiny random models of the true architecture, each the same every time: built in milliseconds, no file, no download."""
+"""Tiny random models of the true architecture, the same every time, built in milliseconds without files or network."""
 
 from __future__ import annotations
 
@@ -113,9 +113,7 @@ def tiny_components(image_encoder: bool = True) -> dict[str, Any]:
         "vae": tiny_vae(),
         "text_encoder": tiny_text_encoder(),
         "tokenizer": tiny_tokenizer(),
-        "scheduler": UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0
-        ),
+        "scheduler": UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0),
         "image_encoder": tiny_image_encoder() if image_encoder else None,
     }
 

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
-from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from magref.errors import InputError
-from magref.references import MAX_REFERENCES, Reference, Role, open_reference
+from magref.references import MAX_REFERENCES, Crop, Reference, Role, open_reference
+from magref.settings import Record
 from magref.sidecar import Sha256, first_problem
 
 Group = Literal["single_id", "multi_subject"]
 Category = Literal["face", "human", "two_person", "two_person_bg", "three_person", "human_object_background"]
-Side = Annotated[int, Field(ge=0)]
 
 _MAX_ID_BYTES = 200  # a file name has at most 255, the ending included
 _ID = re.compile(r"[^\s./\\:][^/\\:]*")  # no path, no hidden file
 _URI_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Source(_Record):
+class Source(Record):
     """Where a case comes from."""
 
     dataset: str | None = None
@@ -37,7 +33,7 @@ class Source(_Record):
     license: str | None = None
 
 
-class CaseReference(_Record):
+class CaseReference(Record):
     """One reference of a case; after `read_cases`, `uri` is the path of a file that exists."""
 
     uri: Annotated[str, Field(min_length=1)]
@@ -45,11 +41,14 @@ class CaseReference(_Record):
     label: str | None = None
     key: str | None = None
     sha256: Sha256 | None = None
-    crop: tuple[Side, Side, Side, Side] | None = None
-    """left, top, right, bottom in pixels of the upright picture; right and bottom exclusive."""
+    crop: Crop | None = None
+
+    def reference(self) -> Reference:
+        """The reference for `compose_canvas` and the pipeline; InputError where the crop is none."""
+        return Reference(Path(self.uri), role=self.role, label=self.label, crop=self.crop)
 
 
-class Case(_Record):
+class Case(Record):
     """One video to make; `id` becomes its file's name."""
 
     id: str
@@ -60,13 +59,8 @@ class Case(_Record):
     source: Source | None = None
 
     def references(self) -> list[Reference]:
-        """The references for `compose_canvas` and the pipeline: paths, or pictures in memory where a crop is asked."""
-        return [
-            Reference(
-                Path(ref.uri) if ref.crop is None else _cropped(ref.uri, ref.crop), role=ref.role, label=ref.label
-            )
-            for ref in self.refs
-        ]
+        """The references for `compose_canvas` and the pipeline."""
+        return [ref.reference() for ref in self.refs]
 
 
 def read_cases(path: str | Path) -> list[Case]:
@@ -79,7 +73,7 @@ def read_cases(path: str | Path) -> list[Case]:
     Raises:
         InputError: names the file, the line and the remedy.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     readers: dict[str, Callable[[str], Case]] = {".jsonl": _from_json, ".txt": _from_text}
     if path.suffix.lower() not in readers:
         raise InputError(
@@ -93,7 +87,7 @@ def read_cases(path: str | Path) -> list[Case]:
         raise InputError(f"the case file {path} cannot be read ({error}); save it as UTF-8 text") from None
     cases: list[Case] = []
     seen: dict[str, int] = {}
-    looked_at: dict[Path, tuple[tuple[int, int], str]] = {}
+    hashes: dict[Reference, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -106,7 +100,7 @@ def read_cases(path: str | Path) -> list[Case]:
             first = seen.setdefault(case.id.casefold(), number)
             if first != number:
                 raise InputError(f"the id {case.id!r} is already on line {first}; give each case its own")
-            refs = tuple(_found(ref, path.parent, looked_at) for ref in case.refs)
+            refs = tuple(_found(ref, path.parent, hashes) for ref in case.refs)
         except InputError as error:
             raise InputError(f"{path}, line {number}: {error}") from None
         cases.append(case.model_copy(update={"refs": refs}))
@@ -143,21 +137,15 @@ def _check_id(name: str) -> None:
         raise InputError(f"the id {name[:20]!r}... is longer than {_MAX_ID_BYTES} bytes; shorten it")
 
 
-def _found(ref: CaseReference, folder: Path, looked_at: dict[Path, tuple[tuple[int, int], str]]) -> CaseReference:
+def _found(ref: CaseReference, folder: Path, hashes: dict[Reference, str]) -> CaseReference:
     """The reference with the path where its file lies, after every check."""
-    path = _local(ref.uri, folder)
-    if path not in looked_at:  # one picture often serves many cases
-        opened = open_reference(Reference(path))
-        looked_at[path] = (opened.rgb.size, opened.sha256)
-    (width, height), sha256 = looked_at[path]
-    if ref.sha256 not in (None, sha256):
-        raise InputError(f"the reference {path} is not the file that its sha256 names; fetch it again")
-    if ref.crop is not None:
-        left, top, right, bottom = ref.crop
-        if not (left < right <= width and top < bottom <= height):
-            raise InputError(f"the crop {list(ref.crop)} does not lie in {path}, which is {width}x{height}; correct it")
-        open_reference(Reference(_cropped(str(path), ref.crop)))  # it may be too small or too long
-    return ref.model_copy(update={"uri": str(path)})
+    ref = ref.model_copy(update={"uri": str(_local(ref.uri, folder))})
+    reference = ref.reference()
+    if reference not in hashes:  # one picture often serves many cases
+        hashes[reference] = open_reference(reference).sha256
+    if ref.sha256 not in (None, hashes[reference]):
+        raise InputError(f"the reference {ref.uri} is not the file that its sha256 names; fetch it again")
+    return ref
 
 
 def _local(uri: str, folder: Path) -> Path:
@@ -165,16 +153,8 @@ def _local(uri: str, folder: Path) -> Path:
         uri = unquote(urlsplit(uri).path)
     elif _URI_SCHEME.match(uri):
         raise InputError(f"the reference {uri} is not a local file; fetch it yourself and give its path")
-    path = Path(uri).expanduser()
+    path = Path(os.path.expanduser(uri))
     for candidate in (folder / path, path):
         if candidate.is_file():
             return candidate
     raise InputError(f"the reference {uri} does not exist; check its path")
-
-
-def _cropped(path: str, crop: tuple[int, int, int, int]) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).crop(crop)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"the reference {path} cannot be read ({error}); check or replace the file") from None

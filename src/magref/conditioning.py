@@ -1,4 +1,4 @@
-"""Masked guidance: what the transformer sees of the references (paper 3.2, equations 2 and 3).
+"""What the transformer sees: masked guidance by the references (paper 3.2, equations 2 and 3), and the text.
 
 The same functions serve generation and training. The transformer's input, in channel order, is
 
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from magref.canvas import Canvas
 from magref.geometry import Strides, VideoShape
+from magref.prompts import clean_prompt
 
 CLIP_SIZE_PX = 224
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -110,6 +111,7 @@ def latent_statistics(vae: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch
     return mean.view(1, -1, 1, 1, 1), std.view(1, -1, 1, 1, 1)
 
 
+@torch.no_grad()
 def clip_features(image_encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
     """(B, 3, H, W) canvases in [-1, 1] -> (B, tokens, D): CLIP's penultimate hidden state.
 
@@ -122,3 +124,14 @@ def clip_features(image_encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
     normalised = (square * 0.5 + 0.5 - mean) / std
     hidden = image_encoder(pixel_values=normalised.to(image_encoder.dtype), output_hidden_states=True)
     return hidden.hidden_states[-2]
+
+
+@torch.no_grad()
+def encode_text(text: str, *, tokenizer: Any, text_encoder: Any, text_tokens: int) -> torch.Tensor:
+    """One prompt -> its features (n, D), n <= text_tokens, without padding; what is longer is cut off.
+
+    The published code pads to `text_tokens` under a mask and cuts the padding off again, which gives the same rows.
+    """
+    tokens = tokenizer([clean_prompt(text)], max_length=text_tokens, truncation=True, return_tensors="pt")
+    ids, mask = tokens.input_ids.to(text_encoder.device), tokens.attention_mask.to(text_encoder.device)
+    return text_encoder(ids, attention_mask=mask).last_hidden_state[0]

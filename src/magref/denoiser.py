@@ -23,8 +23,8 @@ from magref.geometry import LatentShape
 BATCHED_TOKENS = 4096
 """Up to this sequence length the passes of guidance run as one batch; above it one after the other, for memory."""
 
-DIFFUSERS_TEXT_TOKENS = 512
-"""diffusers' Wan transformer tells image from text rows by assuming this many text rows."""
+ASSUMED_TEXT_TOKENS = 512
+"""Wan2.1's code and diffusers' tell image rows from text rows by assuming this many text rows at the end."""
 
 
 class PlainDenoiser:
@@ -39,8 +39,6 @@ class PlainDenoiser:
         *,
         text_tokens: int,
     ) -> None:
-        if conditioning.image_embeds is not None and text_tokens != DIFFUSERS_TEXT_TOKENS:
-            raise ValueError(f"diffusers' forward with image tokens needs {DIFFUSERS_TEXT_TOKENS} text tokens")
         self._transformer = transformer
         self._texts = [F.pad(text, (0, 0, 0, text_tokens - text.shape[0]))[None] for text in texts]
         self._conditioning = conditioning
@@ -63,7 +61,7 @@ class PlainDenoiser:
 
 
 class Denoiser:
-    """The same velocities as `PlainDenoiser`, to rounding, in less time, for any number of text rows.
+    """The same velocities as `PlainDenoiser`, to rounding, in less time.
 
     Args:
         transformer: a diffusers `WanTransformer3DModel`.
@@ -89,10 +87,14 @@ class Denoiser:
         embedder = transformer.condition_embedder
         rows, bias = fold_padding(texts, text_tokens)
         text = embedder.text_embedder(rows)  # (G, L, dim)
-        self._text_bias = bias.to(text.dtype)
         image = None
         if conditioning.image_embeds is not None:
             image = embedder.image_embedder(conditioning.image_embeds)  # (1, N, dim)
+            own = image_row_count(image.shape[1], text_tokens)
+            image, spilt = image[:, :own], image[:, own:].expand(len(texts), -1, -1)
+            text = torch.cat([spilt, text], dim=1)
+            bias = F.pad(bias, (spilt.shape[1], 0))
+        self._text_bias = bias.to(text.dtype)
         self._text_kv = [_text_keys_values(block.attn2, text) for block in transformer.blocks]
         self._image_kv = [None if image is None else _image_keys_values(block.attn2, image) for block in transformer.blocks]
         self._rotary = _rotary(transformer, LatentShape(frames, height, width), self._guidance.device)
@@ -182,6 +184,16 @@ def fold_padding(texts: Sequence[torch.Tensor], text_tokens: int) -> tuple[torch
         if count < text_tokens:
             bias[g, ..., count] = math.log(text_tokens - count)
     return rows, bias
+
+
+def image_row_count(image_rows: int, text_tokens: int) -> int:
+    """How many of the image rows attend as image rows, the rest as text: all of them with the usual 512 text tokens.
+
+    Wan2.1's code cuts [image, text] at `total - 512`, a negative index where a small model has fewer rows than that.
+    """
+    total = image_rows + text_tokens
+    cut = total - ASSUMED_TEXT_TOKENS
+    return min(image_rows, cut if cut >= 0 else max(0, total + cut))
 
 
 def _text_keys_values(attn: Any, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
@@ -23,15 +24,15 @@ def shifted(sigmas: Any, shift: float) -> Any:
     return shift * sigmas / (1 + (shift - 1) * sigmas)
 
 
-def sampling_sigmas(steps: int, shift: float, solver: Solver) -> torch.Tensor:
-    """(steps + 1,) float32 noise levels from about 1 down to a final 0, as in the published samplers.
+def sampling_sigmas(steps: int, shift: float, solver: Solver) -> npt.NDArray[np.float64]:
+    """(steps + 1,) noise levels from about 1 down to a final 0, as in the published samplers.
 
     UniPC starts at 0.999 and DPM-Solver++ at 1 before shifting; diffusers' own flow schedules differ by 5e-3 in the
     final latents.
     """
-    start = 0.999 if solver == "unipc" else 1.0
-    sigmas = shifted(np.linspace(start, 0, steps + 1)[:-1], shift)
-    return torch.from_numpy(np.append(sigmas, 0.0).astype(np.float32))
+    # The published UniPC keeps its 0.999 in float32; rounding it otherwise shifts whole timesteps by one at shift 1.
+    start = float(np.float32(0.999)) if solver == "unipc" else 1.0
+    return np.append(shifted(np.linspace(start, 0, steps + 1)[:-1], shift), 0.0)
 
 
 def make_scheduler(
@@ -49,8 +50,9 @@ def make_scheduler(
     scheduler = kinds[solver].from_config({**(config or {}), **flow})
     if steps is not None:
         scheduler.set_timesteps(steps)
-        scheduler.sigmas = sampling_sigmas(steps, shift, solver)
-        scheduler.timesteps = (scheduler.sigmas[:-1].double() * TRAIN_TIMESTEPS).long()
+        sigmas = sampling_sigmas(steps, shift, solver)
+        scheduler.sigmas = torch.from_numpy(sigmas.astype(np.float32))
+        scheduler.timesteps = torch.from_numpy(sigmas[:-1] * TRAIN_TIMESTEPS).long()
         scheduler.set_begin_index(0)  # neighbouring timesteps can be equal, so that a search by value would go wrong
     return scheduler
 

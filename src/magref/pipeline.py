@@ -5,7 +5,6 @@ It wires text encoder, image encoder, VAE, transformer and solver; what each doe
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +17,21 @@ from diffusers.loaders import WanLoraLoaderMixin
 from PIL import Image
 
 from magref.canvas import Canvas, MaskKind, Order, compose_canvas
+from magref.checkpoints.layout import stored_dtypes
 from magref.checkpoints.published import load_published
-from magref.conditioning import Conditioning, build_conditioning, decode_latents
+from magref.conditioning import Conditioning, build_conditioning, decode_latents, encode_text
 from magref.denoiser import Denoiser, PlainDenoiser, has_hooks
 from magref.errors import InputError, ResourceError
 from magref.flow import make_scheduler, sample
 from magref.geometry import Strides, VideoShape
+from magref.models import EMBEDDED_FOLDER
+from magref.placement import loading_dtype
+from magref.prompts import check_prompt
 from magref.references import ImageLike, Reference
-from magref.settings import GenerationDefaults, GenerationSettings, Solver
-from magref.text import check_prompt, encode_text
+from magref.settings import GenerationDefaults, GenerationSettings, Solver, resolve_settings
 
 OutputType = Literal["pil", "np", "pt", "latent"]
 StepCallback = Callable[[Any, int, torch.Tensor, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]
-
-EMBEDDED_MODEL = Path(__file__).parent / "embedded" / "magref-nano"
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,19 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None = None, **kwargs: Any) -> MagrefPipeline:
         """Load a model in diffusers layout from a folder or the Hugging Face hub; no name: the embedded magref-nano.
 
-        As in diffusers, weights load in float32 unless `torch_dtype` says otherwise; the VAE always does.
+        Without `torch_dtype`, weights load in the precision they were saved in, bfloat16 as float32 where the machine
+        has no fast bfloat16 (a hub id: as diffusers does). The VAE always loads in float32.
         """
-        if isinstance(kwargs.get("torch_dtype"), torch.dtype):
-            kwargs["torch_dtype"] = {"default": kwargs["torch_dtype"], "vae": torch.float32}
-        return super().from_pretrained(str(pretrained_model_name_or_path or EMBEDDED_MODEL), **kwargs)
+        location = Path(pretrained_model_name_or_path or EMBEDDED_FOLDER).expanduser()
+        dtype = kwargs.get("torch_dtype")
+        if dtype is None and location.is_dir():
+            dtype = {part: loading_dtype(stored) for part, stored in stored_dtypes(location).items()}
+        elif isinstance(dtype, torch.dtype):
+            dtype = {"default": dtype}
+        if isinstance(dtype, dict):
+            kwargs["torch_dtype"] = {**dtype, "vae": torch.float32}
+        name = str(location) if location.exists() else str(pretrained_model_name_or_path)
+        return super().from_pretrained(name, **kwargs)
 
     @classmethod
     def from_published(
@@ -171,9 +179,12 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             InputError: an argument or a reference is not usable; before anything heavy runs.
             ResourceError: the device's memory does not suffice.
         """
-        settings = self.resolve(
-            prompt="" if prompt is None and prompt_embeds is not None else prompt,
-            needs_prompt=prompt_embeds is None,
+        if prompt_embeds is None:
+            check_prompt(prompt)
+        settings = resolve_settings(
+            self.defaults,
+            self.strides,
+            prompt=prompt or "",
             negative_prompt=negative_prompt,
             height=height,
             width=width,
@@ -206,20 +217,14 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             for noise in noises:
                 final = self._denoise(settings, texts, conditioning, noise, callback_on_step_end)
                 videos.append(self._decoded(final, settings, output_type))
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError):
             shape = f"{settings.width}x{settings.height}, {settings.num_frames} frames"
             raise ResourceError(
-                f"the GPU's memory does not suffice for {shape}; use a smaller size, fewer frames or offloading"
+                f"memory does not suffice for {shape}; use a smaller size, fewer frames or CPU offloading"
             ) from None
         finally:
             self.maybe_free_model_hooks()
         return MagrefOutput(videos if num_videos_per_prompt > 1 else videos[0], canvas, settings)
-
-    def resolve(self, *, prompt: str | None, needs_prompt: bool = True, **given: Any) -> GenerationSettings:
-        """Settings with the model's defaults where `given` has None; InputError where they cannot be used."""
-        if needs_prompt:
-            check_prompt(prompt if prompt is not None else "")
-        return resolve_settings(self.defaults, self.strides, prompt=prompt, **given)
 
     def _noises(
         self,
@@ -319,29 +324,3 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         if output_type == "np":
             return array
         return [Image.fromarray(frame) for frame in (array * 255).round().astype(np.uint8)]
-
-
-def resolve_settings(
-    defaults: GenerationDefaults, strides: Strides, *, prompt: str | None, seed: int | None, **given: Any
-) -> GenerationSettings:
-    """A model's defaults under what was given; None counts as not given.
-
-    Raises:
-        InputError: a value is out of range; the sentence names the nearest valid ones.
-    """
-    values = defaults.model_dump() | {name: value for name, value in given.items() if value is not None}
-    frames, drop = values["num_frames"], values["drop_frames"]
-    VideoShape(frames, values["height"], values["width"]).check(strides)
-    if values["num_inference_steps"] < 1:
-        raise InputError(f"{values['num_inference_steps']} steps were asked for; use 1 or more")
-    if not 0 <= drop < frames:
-        raise InputError(f"{drop} of {frames} frames are to be dropped; use 0 to {frames - 1}")
-    if values["guidance_scale"] < 0:
-        raise InputError(f"guidance scale {values['guidance_scale']} is negative; use 0 or more (1 turns it off)")
-    if values["flow_shift"] <= 0:
-        raise InputError(f"flow shift {values['flow_shift']} is not positive; use 1 to 10")
-    if seed is None:
-        seed = secrets.randbelow(2**31)
-    elif not 0 <= seed < 2**63:
-        raise InputError(f"seed {seed} is out of range; use 0 to 2**63 - 1")
-    return GenerationSettings(prompt=prompt or "", seed=seed, **values)

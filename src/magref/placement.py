@@ -46,3 +46,8 @@ def choose_dtype(device: torch.device, name: str | None = None) -> torch.dtype:
         native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
         return torch.bfloat16 if native else torch.float32
     return torch.bfloat16
+
+
+def loading_dtype(stored: str) -> torch.dtype:
+    """The precision to load weights in that are stored as torch's dtype of this name, on the best device here."""
+    return choose_dtype(choose_device()) if stored == "bfloat16" else getattr(torch, stored)

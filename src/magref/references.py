@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import operator
+import os
+import stat
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +19,8 @@ from magref.errors import InputError
 
 Role = Literal["person", "object", "background"]
 ImageLike = str | Path | Image.Image
+Crop = tuple[int, int, int, int]
+"""left, top, right, bottom in pixels of the upright picture; right and bottom exclusive, as Pillow has it."""
 
 MAX_REFERENCES = 8
 MIN_SIDE_PX = 8
@@ -27,24 +32,28 @@ MAX_PIXELS = 150_000_000
 class Reference:
     """A picture of a person, an object or a background that is to appear in the video.
 
-    `image` is a path or a PIL image; `label` is the words of the prompt that mean it, kept for the record.
+    `image` is a path or a PIL image; `label` is the words of the prompt that mean it, kept for the record; `crop` is
+    the part of the picture to use.
     """
 
     image: ImageLike
     role: Role = "object"
     label: str | None = None
+    crop: Crop | None = None
 
     def __post_init__(self) -> None:
         if self.role not in ("person", "object", "background"):
             raise InputError(f"reference role {self.role!r} is unknown; use person, object or background")
+        if self.crop is not None:
+            object.__setattr__(self, "crop", _check_crop(self.crop))
 
 
 @dataclass(frozen=True)
 class OpenReference:
     """A reference whose pixels have been read.
 
-    `rgb` is the picture composited onto white; `alpha` its transparency, None where it has none; `sha256` is taken over
-    the file, or over size and pixels where the picture did not come from a file.
+    `rgb` is the picture, upright, cropped and composited onto white; `alpha` its transparency, None where it has none;
+    `sha256` is taken over the whole file, or over size and pixels where the picture did not come from a file.
     """
 
     rgb: Image.Image
@@ -53,6 +62,7 @@ class OpenReference:
     label: str | None
     path: Path | None
     sha256: str
+    crop: Crop | None = None
 
 
 def open_references(references: Sequence[Reference | ImageLike]) -> list[OpenReference]:
@@ -63,64 +73,111 @@ def open_references(references: Sequence[Reference | ImageLike]) -> list[OpenRef
     """
     if isinstance(references, (str, Path, Image.Image, Reference)):
         references = [references]
+    if not isinstance(references, Sequence):
+        raise InputError(f"the references are a {type(references).__name__}; give a list of paths or PIL images")
     if not 1 <= len(references) <= MAX_REFERENCES:
         raise InputError(f"{len(references)} references were given; give 1 to {MAX_REFERENCES}")
     wrapped = [r if isinstance(r, Reference) else Reference(r) for r in references]
-    wrapped.sort(key=lambda r: r.role == "background")  # a stable sort: the given order is kept otherwise
-    return [open_reference(r) for r in wrapped]
+    numbered = sorted(enumerate(wrapped, 1), key=lambda item: item[1].role == "background")  # stable: the rest stays
+    return [open_reference(reference, f"reference {number}") for number, reference in numbered]
 
 
-def open_reference(reference: Reference) -> OpenReference:
-    """Read the pixels of one reference, upright, composited onto white; errors as for `open_references`."""
-    path: Path | None = None
-    if isinstance(reference.image, Image.Image):
-        image, name = reference.image, "the given image"
-        _check_size(image.size, name)
-    elif isinstance(reference.image, (str, Path)):
-        path = Path(reference.image).expanduser()
-        image, name = _read(path), str(path)
-    else:
-        kind = type(reference.image).__name__
-        raise InputError(f"a reference is a {kind}; give a path or a PIL image")
-    image = ImageOps.exif_transpose(image)
-    if path is None:
-        header = f"{image.mode}{image.size}".encode()
-        digest = hashlib.sha256(header + image.convert("RGBA").tobytes()).hexdigest()
-    else:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    rgb, alpha = _on_white(image)
-    return OpenReference(rgb, alpha, reference.role, reference.label, path, digest)
+def open_reference(reference: Reference, name: str = "the given image") -> OpenReference:
+    """Read the pixels of one reference, upright, cropped, composited onto white; errors as for `open_references`.
 
-
-def _read(path: Path) -> Image.Image:
-    if not path.exists():
-        raise InputError(f"the reference {path} does not exist; check its path")
-    if path.is_dir():
-        raise InputError(f"the reference {path} is a folder; name a picture in it")
+    `name` is what errors call a picture that has no path.
+    """
+    given = reference.image
+    source = Path(os.path.expanduser(given)) if isinstance(given, (str, Path)) else given
+    path = source if isinstance(source, Path) else None
+    if path is not None:
+        name = f"the reference {path}"
+        _check_file(path)
+    elif not isinstance(given, Image.Image):
+        raise InputError(f"{name} is of type {type(given).__name__}; give a path or a PIL image")
     try:
-        # The size is checked here, from the header, before any pixel is decoded: Pillow's own warning is not needed.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        _check_size(image.size, str(path))
-        image.load()
+        image = _upright(source, name, uncropped=reference.crop is None)
+        digest = _sha256(image, path)
+        if reference.crop is not None:
+            image = _cropped(image, reference.crop, name)
+        rgb, alpha = _on_white(image)
     except InputError:
         raise
     except UnidentifiedImageError:
-        raise InputError(f"the reference {path} is not a picture that can be read; use PNG, JPEG or WebP") from None
+        raise InputError(f"{name} is not a picture that can be read; use PNG, JPEG or WebP") from None
     except Image.DecompressionBombError:
-        raise InputError(f"the reference {path} has more than {MAX_PIXELS:,} pixels; make it smaller") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"the reference {path} cannot be read ({error}); check or replace the file") from None
-    return image
+        raise InputError(f"{name} has more than {MAX_PIXELS:,} pixels; make it smaller") from None
+    except Exception as error:  # Pillow's readers raise whatever a damaged file provokes
+        why = str(error) or type(error).__name__
+        raise InputError(f"{name} cannot be read ({why}); check or replace the file") from None
+    return OpenReference(rgb, alpha, reference.role, reference.label, path, digest, reference.crop)
 
 
-def _check_size(size: tuple[int, int], name: str) -> None:
+def _check_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise InputError(f"the reference {path} does not exist; check its path") from None
+    except OSError as error:
+        raise InputError(f"the reference {path} cannot be read ({error.strerror}); check its path") from None
+    if stat.S_ISDIR(mode):
+        raise InputError(f"the reference {path} is a folder; name a picture in it")
+    if not stat.S_ISREG(mode):  # a pipe would be waited for, for ever
+        raise InputError(f"the reference {path} is not a regular file; save the picture in one")
+
+
+def _upright(source: Path | Image.Image, name: str, *, uncropped: bool) -> Image.Image:
+    """The pixels, decoded only after the size that the file's header gives has been checked."""
+    if isinstance(source, Path):
+        with warnings.catch_warnings():  # Pillow's own warning of large pictures is not needed
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(source) as image:
+                return _upright(image, name, uncropped=uncropped)
+    _check_pixels(source.size, name)
+    if uncropped:
+        _check_sides(source.size, name)
+    return ImageOps.exif_transpose(source)
+
+
+def _sha256(upright: Image.Image, path: Path | None) -> str:
+    if path is not None:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    header = f"{upright.mode}{upright.size}".encode()
+    return hashlib.sha256(header + upright.convert("RGBA").tobytes()).hexdigest()
+
+
+def _check_crop(crop: Sequence[int]) -> Crop:
+    try:
+        left, top, right, bottom = (operator.index(edge) for edge in crop)
+    except (TypeError, ValueError):
+        left = top = right = bottom = 0
+    if not (0 <= left < right and 0 <= top < bottom):
+        raise InputError(f"the crop {crop} is not left, top, right, bottom; give four whole numbers: (0, 0, 200, 100)")
+    return left, top, right, bottom
+
+
+def _cropped(image: Image.Image, crop: Crop, name: str) -> Image.Image:
+    _, _, right, bottom = crop
+    if right > image.width or bottom > image.height:
+        raise InputError(
+            f"the crop {list(crop)} does not lie in {name}, which is {image.width}x{image.height} upright; make it fit"
+        )
+    cut = image.crop(crop)
+    _check_sides(cut.size, f"the crop {list(crop)} of {name}")
+    return cut
+
+
+def _check_pixels(size: tuple[int, int], name: str) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
         raise InputError(f"{name} is {width}x{height}, more than {MAX_PIXELS:,} pixels; make it smaller")
+
+
+def _check_sides(size: tuple[int, int], name: str) -> None:
+    width, height = size
     if min(size) < MIN_SIDE_PX:
-        raise InputError(f"{name} is {width}x{height}; both sides must have at least {MIN_SIDE_PX} pixels")
+        raise InputError(f"{name} is {width}x{height}; use one with at least {MIN_SIDE_PX} pixels on both sides")
     if max(size) > MAX_ASPECT * min(size):
         raise InputError(f"{name} is {width}x{height}; crop it so that no side exceeds {MAX_ASPECT} times the other")
 

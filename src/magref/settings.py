@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import secrets
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from magref.canvas import MaskKind, Order
+from magref.errors import InputError
+from magref.geometry import Strides, VideoShape
 
 Solver = Literal["unipc", "dpm++"]
 
@@ -55,3 +58,33 @@ class GenerationSettings(GenerationDefaults):
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     order: Order = "given"
     mask: MaskKind = "rectangle"
+
+
+def resolve_settings(
+    defaults: GenerationDefaults, strides: Strides, *, prompt: str, seed: int | None, **given: Any
+) -> GenerationSettings:
+    """A model's defaults under what was given; None counts as not given.
+
+    Raises:
+        InputError: a value is out of range; the sentence names the nearest valid ones.
+    """
+    values = defaults.model_dump() | {name: value for name, value in given.items() if value is not None}
+    frames, drop = values["num_frames"], values["drop_frames"]
+    if values["solver"] not in get_args(Solver):
+        raise InputError(f"solver {values['solver']!r} is unknown; use {' or '.join(get_args(Solver))}")
+    VideoShape(frames, values["height"], values["width"]).check(strides)
+    if values["num_inference_steps"] < 1:
+        raise InputError(f"{values['num_inference_steps']} steps were asked for; use 1 or more")
+    if not 0 <= drop < frames:
+        raise InputError(f"{drop} of {frames} frames are to be dropped; use 0 to {frames - 1}")
+    if values["guidance_scale"] < 0:
+        raise InputError(f"guidance scale {values['guidance_scale']} is negative; use 0 or more (1 turns it off)")
+    if values["flow_shift"] <= 0:
+        raise InputError(f"flow shift {values['flow_shift']} is not positive; use 1 to 10")
+    if seed is None:
+        seed = secrets.randbelow(2**31)
+    elif not 0 <= seed < 2**63:
+        raise InputError(f"seed {seed} is out of range; use 0 to 2**63 - 1")
+    if values["fps"] <= 0:
+        raise InputError(f"{values['fps']} frames a second were asked for; use more than 0")
+    return GenerationSettings(prompt=prompt, seed=seed, **values)

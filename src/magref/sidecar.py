@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from magref import __version__
 from magref.errors import CheckpointError, InputError
-from magref.references import Reference, Role
-from magref.settings import GenerationSettings
-from magref.video import VIDEO_ENDINGS, read_metadata, writing
+from magref.outputs import VIDEO_ENDINGS, writing
+from magref.references import Crop, OpenReference, Reference, Role
+from magref.settings import GenerationSettings, Record
+from magref.video import read_metadata
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -31,20 +33,29 @@ _WHOLE_UP_TO_BYTES = 64 * 2**20
 _SAMPLES, _SAMPLE_BYTES = 16, 2**20
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class ReferenceRecord(_Record):
+class ReferenceRecord(Record):
     """One reference, in the order given; `path` is None for a picture that did not come from a file."""
 
     path: str | None
     sha256: Sha256
+    """Of the whole file, whatever the crop."""
     role: Role
     label: str | None = None
+    crop: Crop | None = None
+
+    @classmethod
+    def of(cls, reference: OpenReference) -> ReferenceRecord:
+        """The record of a reference as it lies on a canvas (`canvas.references`)."""
+        return cls(
+            path=None if reference.path is None else str(reference.path),
+            sha256=reference.sha256,
+            role=reference.role,
+            label=reference.label,
+            crop=reference.crop,
+        )
 
 
-class LoraRecord(_Record):
+class LoraRecord(Record):
     """One LoRA file and the strength it was applied with."""
 
     path: str
@@ -52,7 +63,7 @@ class LoraRecord(_Record):
     scale: float
 
 
-class ModelRecord(_Record):
+class ModelRecord(Record):
     """The weights: `name` is a path, a hub id or "magref-nano"; `weights_sha256` as the function of that name gives."""
 
     name: str
@@ -61,7 +72,7 @@ class ModelRecord(_Record):
     lora: tuple[LoraRecord, ...] = ()
 
 
-class Versions(_Record):
+class Versions(Record):
     """What the bytes of a video depend on; "av" is PyAV, which brings the encoders."""
 
     magref: str
@@ -73,7 +84,7 @@ class Versions(_Record):
     av: str
 
 
-class Sidecar(_Record):
+class Sidecar(Record):
     """Everything that decided one video."""
 
     format: Literal["magref-sidecar"] = FORMAT
@@ -124,7 +135,7 @@ def read_sidecar(path: str | Path) -> Sidecar:
     Raises:
         InputError: the file is missing, is not a sidecar, or is one of another version.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.exists():
         raise InputError(f"the sidecar {path} does not exist; check its path")
     if path.is_dir():
@@ -186,14 +197,14 @@ def reopen_references(sidecar: Sidecar, base: Path) -> list[Reference]:
             raise InputError(
                 f"reference {number} of the sidecar was no file; only references from files can be replayed"
             )
-        candidates = [Path(record.path).expanduser(), base / Path(record.path)]
+        candidates = [Path(os.path.expanduser(record.path)), base / Path(record.path)]
         there = [path for path in candidates if path.is_file()]
         if not there:
             raise InputError(f"the reference {record.path} of the sidecar does not exist; put it back to replay")
         same = [path for path in there if file_sha256(path) == record.sha256]
         if not same:
             raise InputError(f"the reference {there[0]} has changed since the video was made; put the old one back")
-        references.append(Reference(same[0], role=record.role, label=record.label))
+        references.append(Reference(same[0], role=record.role, label=record.label, crop=record.crop))
     return references
 
 

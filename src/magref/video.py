@@ -1,4 +1,4 @@
-"""Videos and pictures on disk: whole or not at all, the same bytes for the same frames; contact sheets and previews.
+"""Videos on disk: written whole or not at all, the same bytes for the same frames; read back upright.
 
 Encoding and decoding go through PyAV, imported only when a video is touched.
 """
@@ -6,13 +6,9 @@ Encoding and decoding go through PyAV, imported only when a video is touched.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import math
 import os
 import re
-import secrets
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -20,22 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from magref.errors import InputError, OutputError
+from magref.outputs import check_output, writing
 
 if TYPE_CHECKING:
     import av
     from av.container import OutputContainer
     from av.filter import Graph
 
-    from magref.canvas import Canvas
-
 Frames = npt.NDArray[np.uint8]
 """(F, H, W, 3), RGB."""
 
-VIDEO_ENDINGS = (".mp4", ".webm", ".gif")
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 GIF_MAX_FPS = 50
 """A GIF counts in hundredths of a second, and viewers slow down anything under two of them."""
 MIN_FPS, MAX_FPS = 0.1, 1000
@@ -53,106 +46,6 @@ _EXACT = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 _METADATA_KEY = re.compile(r"[a-z][a-z0-9_]*")
 _ITUNES_KEYS = {"title", "artist", "comment", "copyright", "description", "synopsis"}
 _CONTAINER_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "creation_time"}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Outputs: whole or not at all
-
-
-def check_output(path: str | Path, overwrite: bool = False, *, endings: Sequence[str] = VIDEO_ENDINGS) -> Path:
-    """Whether `path` can be written, as far as it can be known before the work; nothing is made or changed.
-
-    Returns:
-        The path, with `~` expanded.
-
-    Raises:
-        OutputError: an unknown ending, an existing file without `overwrite`, a folder that cannot be made or written.
-    """
-    path = Path(path).expanduser()
-    if path.suffix.lower() not in endings:
-        known = " or ".join([", ".join(endings[:-1]), endings[-1]] if len(endings) > 1 else endings)
-        raise OutputError(f"the output {path} ends in {path.suffix or 'nothing'}; use {known}")
-    try:
-        if path.is_dir():
-            raise OutputError(f"the output {path} is a folder; name a file in it")
-        if not overwrite and path.exists():
-            raise _exists(path)
-        folder = Path(os.path.realpath(path)).parent
-        while not folder.exists():  # the nearest folder that is there already; the rest is made when writing
-            folder = folder.parent
-    except OSError as error:
-        raise _not_written(path, error) from None
-    if not folder.is_dir():
-        raise OutputError(f"the output {path} cannot be made because {folder} is a file; choose another folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"the output {path} cannot be written because {folder} is not writable; choose another folder"
-        )
-    return path
-
-
-@contextlib.contextmanager
-def writing(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name when the block ends well, and is removed otherwise.
-
-    Missing folders are made. A symbolic link is followed, not replaced. After an interrupt or any error the final name
-    is as it was before.
-
-    Raises:
-        OutputError: the file exists and `overwrite` is off, or it could not be written (disk full, no permission).
-    """
-    path = Path(path).expanduser()
-    final = Path(os.path.realpath(path))
-    # The ending stays, for the writers that go by it; the stem is cut, since a name has at most 255 bytes.
-    temporary = final.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}.part{path.suffix}")
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        if not overwrite and final.exists():
-            raise _exists(path)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # some file systems report a full disk only here
-        if not overwrite and final.exists():  # made by someone else meanwhile
-            raise _exists(path)
-        os.replace(temporary, final)
-    except OSError as error:  # PyAV's errors of the operating system are OSErrors too
-        raise _not_written(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _exists(path: Path) -> OutputError:
-    return OutputError(f"the output {path} exists; choose another name, or use --overwrite to replace it")
-
-
-def _not_written(path: Path, error: OSError) -> OutputError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        why = "the disk is full; free some space or choose another folder"
-    elif error.errno == errno.EFBIG:
-        why = "it is larger than files may be there; choose another folder"
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        why = f"{path.parent} is not writable; choose another folder"
-    elif error.errno in (errno.ENOTDIR, errno.EEXIST):
-        why = f"{error.filename or path.parent} is not a folder; choose another folder"
-    elif error.errno == errno.ENAMETOOLONG:
-        why = "its name is too long; choose a shorter one"
-    else:
-        why = f"the system says: {error.strerror or error}; choose another folder"
-    return OutputError(f"the output {path} could not be written: {why}")
-
-
-def write_image(image: Image.Image, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a picture as PNG, JPEG or WebP by its ending; whole or not at all, errors as for `write_video`."""
-    path = check_output(path, overwrite, endings=IMAGE_ENDINGS)
-    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
-    with writing(path, overwrite=overwrite) as temporary:
-        (image.convert("RGB") if jpeg else image).save(temporary, quality=95)
-    return path
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Videos
 
 
 def write_video(
@@ -180,7 +73,7 @@ def write_video(
     """
     path = check_output(path, overwrite)
     ending = path.suffix.lower()
-    frames, rate, tags = _check_frames(frames), _check_rate(fps, ending), _check_metadata(metadata or {})
+    frames, rate, tags = check_frames(frames), _check_rate(fps, ending), _check_metadata(metadata or {})
     _, height, width, _ = frames.shape
     if ending == ".mp4" and (height % 2 or width % 2):
         raise InputError(
@@ -196,7 +89,7 @@ def write_video(
 
 
 def _encode(path: Path, frames: Frames, rate: Fraction, tags: dict[str, str]) -> None:
-    import av  # noqa: PLC0415
+    import av
 
     _, height, width, _ = frames.shape
     mp4 = path.suffix.lower() == ".mp4"
@@ -228,7 +121,7 @@ def _encode(path: Path, frames: Frames, rate: Fraction, tags: dict[str, str]) ->
 
 def _encode_gif(path: Path, frames: Frames, rate: Fraction) -> None:
     """One palette for the whole video, so that still parts do not flicker."""
-    import av  # noqa: PLC0415
+    import av
 
     _, height, width, _ = frames.shape
     tick = Fraction(1, 100)
@@ -269,7 +162,7 @@ def _add_stream(
 
 
 def _frame(array: npt.NDArray[np.uint8], index: int, time_base: Fraction) -> av.VideoFrame:
-    import av  # noqa: PLC0415
+    import av
 
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
     frame.pts, frame.time_base = index, time_base
@@ -300,7 +193,7 @@ def read_video(path: str | Path) -> tuple[Frames, float]:
     Raises:
         InputError: the file is missing or not a video.
     """
-    import av  # noqa: PLC0415
+    import av
 
     path = _check_video(path)
     images, times = [], []
@@ -342,7 +235,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     Raises:
         InputError: the file is missing or not a video.
     """
-    import av  # noqa: PLC0415
+    import av
 
     path = _check_video(path)
     if path.suffix.lower() == ".gif":
@@ -373,7 +266,7 @@ def _read_gif_comment(path: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def _av_errors(what: str, kind: type[InputError] | type[OutputError] = OutputError) -> Iterator[None]:
     """FFmpeg's own errors as one sentence; when writing, those of the operating system pass on to `writing`."""
-    import av  # noqa: PLC0415
+    import av
 
     try:
         yield
@@ -384,7 +277,7 @@ def _av_errors(what: str, kind: type[InputError] | type[OutputError] = OutputErr
 
 
 def _check_video(path: str | Path) -> Path:
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.exists():
         raise InputError(f"the video {path} does not exist; check its path")
     if path.is_dir():
@@ -392,7 +285,8 @@ def _check_video(path: str | Path) -> Path:
     return path
 
 
-def _check_frames(frames: Frames | Sequence[Image.Image]) -> Frames:
+def check_frames(frames: Frames | Sequence[Image.Image]) -> Frames:
+    """The frames as one array; InputError where they are not a video of one size."""
     if not isinstance(frames, np.ndarray):
         sizes = {image.size for image in frames}
         if len(sizes) > 1:
@@ -431,147 +325,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Pictures of videos and canvases
-
-_PAGE, _INK, _FAINT, _LINE = "#ffffff", "#1f2328", "#7d8590", "#d0d7de"
-_MASK_OFF, _MASK_ON, _OUTLINE = "#262c36", "#ffffff", "#e8590c"
-_MARGIN_PX, _GAP_PX, _ROW_GAP_PX = 24, 6, 20
-_CAPTION_PX, _NOTE_PX = 17, 12
-
-
-def contact_sheet(
-    videos: Sequence[Frames | Sequence[Image.Image]],
-    *,
-    columns: int = 8,
-    labels: Sequence[str] | None = None,
-    canvas: Image.Image | Sequence[Image.Image | None] | None = None,
-) -> Image.Image:
-    """One row per video: evenly spaced frames, the first and the last among them, each with its number.
-
-    Args:
-        videos: uint8 (F, H, W, 3) or PIL images each; sizes and lengths may differ.
-        columns: frames per row, fewer where a video is shorter.
-        labels: a caption above each row, at most two lines of it.
-        canvas: a picture at the left of every row, or one for each row.
-
-    Raises:
-        InputError: nothing to show, or not as many labels or canvases as videos.
-    """
-    rows = [_check_frames(video) for video in videos]
-    if not rows or columns < 1:
-        raise InputError(f"a contact sheet of {len(rows)} videos and {columns} columns was asked for; use 1 or more")
-    canvases = list(canvas) if isinstance(canvas, Sequence) else [canvas] * len(rows)
-    for name, given in (("labels", labels), ("canvases", canvases)):
-        if given is not None and len(given) != len(rows):
-            raise InputError(f"{len(given)} {name} were given for {len(rows)} videos; give one for each")
-
-    strips = []
-    for frames, picture in zip(rows, canvases, strict=True):
-        picks = sorted({round(i) for i in np.linspace(0, len(frames) - 1, columns)})
-        cells = [(_comfortable(Image.fromarray(frames[pick])), str(pick + 1)) for pick in picks]
-        if picture is not None:
-            size = cells[0][0].size
-            cells.insert(0, (_fit(picture, size[1] * picture.width // picture.height, size[1]), "canvas"))
-        strips.append(_strip(cells, apart=picture is not None))
-    width = max(strip.width for strip in strips)
-    blocks = [_captioned(strip, label, width) for strip, label in zip(strips, labels or [""] * len(rows), strict=True)]
-    return _page(blocks)
-
-
-def canvas_preview(canvas: Canvas) -> Image.Image:
-    """The canvas beside its mask, white inside; each reference's rectangle outlined, with its number and label."""
-    picture = _comfortable(canvas.image, side_px=640)
-    inside = Image.fromarray(canvas.mask).resize(picture.size, Image.Resampling.NEAREST)
-    mask = Image.new("RGB", picture.size, _MASK_OFF)
-    mask.paste(_MASK_ON, mask=inside)
-    draw = ImageDraw.Draw(mask)
-    scale = picture.width / canvas.image.width
-    for number, (box, reference) in enumerate(zip(canvas.rectangles, canvas.references, strict=True), 1):
-        left, top = (math.floor(edge * scale) for edge in box[:2])
-        right, bottom = (math.ceil(edge * scale) for edge in box[2:])
-        draw.rectangle((left, top, right - 1, bottom - 1), outline=_OUTLINE, width=2)
-        text = "\n".join([str(number), *textwrap.wrap(reference.label or reference.role, 16)[:2]])
-        centre = ((left + right) / 2, (top + bottom) / 2)
-        draw.multiline_text(centre, text, _OUTLINE, _font(_CAPTION_PX), anchor="mm", align="center")
-    share = f"mask: {canvas.mask.mean():.0%} of the canvas"
-    size = f"canvas: {canvas.image.width}x{canvas.image.height}"
-    return _page([_strip([(picture, size), (mask, share)], apart=True)])
-
-
-def _comfortable(image: Image.Image, side_px: int = 208) -> Image.Image:
-    """Scaled for looking at: small pictures up by a whole factor, so that their pixels stay true; large ones down."""
-    factor = side_px // max(image.size)
-    if factor >= 1:
-        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    scale = side_px / max(image.size)
-    return _fit(image, round(image.width * scale), round(image.height * scale))
-
-
-def _fit(image: Image.Image, width: int, height: int) -> Image.Image:
-    return image.convert("RGB").resize((max(1, width), max(1, height)), Image.Resampling.LANCZOS)
-
-
-def _strip(cells: Sequence[tuple[Image.Image, str]], *, apart: bool) -> Image.Image:
-    """Pictures in a row, a note under each; with `apart` the first stands at a distance."""
-    gaps = [0] + [_GAP_PX] * (len(cells) - 1)
-    if apart and len(cells) > 1:
-        gaps[1] = _ROW_GAP_PX
-    height = max(image.height for image, _ in cells)
-    strip = Image.new("RGB", (sum(gaps) + sum(image.width for image, _ in cells), height + _NOTE_PX + 6), _PAGE)
-    draw = ImageDraw.Draw(strip)
-    left = 0
-    for (image, note), gap in zip(cells, gaps, strict=True):
-        left += gap
-        strip.paste(image, (left, 0))
-        # White pictures need an edge on a white page.
-        draw.rectangle((left, 0, left + image.width - 1, image.height - 1), outline=_LINE)
-        draw.text((left + image.width / 2, image.height + 4), note, _FAINT, _font(_NOTE_PX), anchor="ma")
-        left += image.width
-    return strip
-
-
-def _captioned(strip: Image.Image, label: str, width: int) -> Image.Image:
-    lines = _wrap(label, width)
-    line_px = _CAPTION_PX + 6
-    block = Image.new("RGB", (width, strip.height + line_px * len(lines)), _PAGE)
-    draw = ImageDraw.Draw(block)
-    for number, line in enumerate(lines):
-        draw.text((0, number * line_px), line, _INK, _font(_CAPTION_PX))
-    block.paste(strip, (0, line_px * len(lines)))
-    return block
-
-
-def _wrap(text: str, width: int, most: int = 2) -> list[str]:
-    """Lines of a text that fit the width, the last cut with dots where there is more."""
-    font, words, lines = _font(_CAPTION_PX), text.split(), [""]
-    for word in words:
-        longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width or not lines[-1]:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    kept = [line for line in lines if line][:most]
-    if kept and (len(lines) > most or font.getlength(kept[-1]) > width):
-        while kept[-1] and font.getlength(kept[-1] + "…") > width:
-            kept[-1] = kept[-1][:-1]
-        kept[-1] = kept[-1].rstrip() + "…"
-    return kept
-
-
-def _page(blocks: Sequence[Image.Image]) -> Image.Image:
-    """Blocks under each other, with margins."""
-    width = max(block.width for block in blocks) + 2 * _MARGIN_PX
-    height = sum(block.height for block in blocks) + _ROW_GAP_PX * (len(blocks) - 1) + 2 * _MARGIN_PX
-    page = Image.new("RGB", (width, height), _PAGE)
-    top = _MARGIN_PX
-    for block in blocks:
-        page.paste(block, (_MARGIN_PX, top))
-        top += block.height + _ROW_GAP_PX
-    return page
-
-
-def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=size_px)

@@ -144,8 +144,8 @@ def _load_gguf(path: Path, like: Mapping[str, Any] | None, dtype: torch.dtype) -
     """Through diffusers, whose linear layers keep GGUF's blocks and unpack them as they compute."""
     if importlib.util.find_spec("gguf") is None:
         raise ResourceError(f"{path} is a GGUF file, which needs an extra package; run pip install 'magref[gguf]'")
-    from diffusers import GGUFQuantizationConfig  # noqa: PLC0415 - exists only where gguf is installed
-    from gguf import GGUFReader  # noqa: PLC0415
+    from diffusers import GGUFQuantizationConfig
+    from gguf import GGUFReader
 
     try:
         # ggml lists sizes from the innermost axis outwards.

@@ -71,8 +71,11 @@ def check_torch_file(path: Path) -> None:
     """
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; the download is incomplete, fetch this file again")
-    with path.open("rb") as file:
-        start = file.read(4)
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from None
     legacy = start[:1] == b"\x80"  # a bare pickle, as torch wrote before 1.6: it has no directory to look for
     if not legacy and not zipfile.is_zipfile(path):
         state = "truncated" if start == b"PK\x03\x04" or not start else "not a file that torch wrote"

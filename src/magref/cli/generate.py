@@ -1,0 +1,132 @@
+"""`magref generate`: from arguments, a batch file or a sidecar to videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from magref.batch import read_cases
+from magref.errors import InputError
+from magref.generation import Job, Request, plan, replayed, run
+from magref.models import find_model
+from magref.references import Reference
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("generate", help="Make a video from reference pictures and a prompt.")(generate)
+
+
+def generate(
+    prompt: Annotated[str | None, typer.Argument(help="What happens in the video.", show_default=False)] = None,
+    references: Annotated[
+        list[Path] | None, typer.Argument(metavar="REF...", help="One to eight pictures.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The video (.mp4, .webm or .gif); with --batch, a folder.")
+    ] = Path("out.mp4"),
+    background: Annotated[
+        Path | None, typer.Option(help="A picture of the place; it counts as one of the eight.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A folder in diffusers' or the published layout, or a hub id; none: the embedded model."),
+    ] = None,
+    transformer: Annotated[
+        Path | None, typer.Option(help="A single file (.safetensors or .gguf) in place of the model's transformer.")
+    ] = None,
+    lora: Annotated[
+        list[str] | None, typer.Option(metavar="FILE[:SCALE]", help="A LoRA file; may be given several times.")
+    ] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What the video is not to show.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, for example 832x480.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames to generate, 4k+1.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second in the file.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 turns guidance off.")] = None,
+    shift: Annotated[float | None, typer.Option(help="Flow shift.")] = None,
+    solver: Annotated[str | None, typer.Option(metavar="unipc|dpm++", help="Sampler.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes noise and layout; none: a random one, kept on record.")] = None,
+    count: Annotated[int, typer.Option(help="How many videos, with seeds counting up.")] = 1,
+    order: Annotated[str, typer.Option(metavar="given|shuffled", help="Layout of the references.")] = "given",
+    mask: Annotated[str, typer.Option(metavar="rectangle|alpha", help="What the region mask marks.")] = "rectangle",
+    dtype: Annotated[str | None, typer.Option(metavar="float32|bfloat16|float16", help="Precision.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; none: the best one here.")] = None,
+    preview: Annotated[Path | None, typer.Option(help="Write the canvas and its mask to this picture.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of the videos to this picture.")] = None,
+    batch: Annotated[
+        Path | None, typer.Option(help="Make a video for each case of a .jsonl or key@@prompt@@img .txt file.")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Make a video again from its sidecar (.json) or from the video itself.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+) -> None:
+    """Make a video from reference pictures and a prompt."""
+    request = Request(
+        model=model,
+        transformer=transformer,
+        lora=tuple(lora or ()),
+        device=device,
+        dtype=dtype,
+        preview=preview,
+        sheet=sheet,
+        overwrite=overwrite,
+        settings={
+            "negative_prompt": negative_prompt,
+            "num_frames": frames,
+            "fps": fps,
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
+            "flow_shift": shift,
+            "solver": solver,
+            "order": order,
+            "mask": mask,
+            **parse_size(size),
+        },
+    )
+    if replay is not None:
+        fixed = {"a prompt": prompt, "references": references, "--background": background, "--batch": batch}
+        fixed |= {"--seed": seed, "--size": size, "--frames": frames, "--steps": steps, "--lora": lora}
+        fixed |= {"--guidance": guidance, "--shift": shift, "--solver": solver, "--fps": fps, "--dtype": dtype}
+        fixed |= {"--negative-prompt": negative_prompt, "--transformer": transformer}
+        given = [name for name, value in fixed.items() if value]
+        if given or count != 1:
+            raise InputError(f"--replay takes everything from the sidecar; leave out {', '.join(given) or '--count'}")
+        run(*replayed(replay, output, request))
+        return
+    found = find_model(model)
+    if batch is not None:
+        if prompt is not None or references or background is not None:
+            raise InputError("--batch takes prompts and references from its file; leave out PROMPT, REF and --background")
+        cases = read_cases(batch)
+        folder = Path("outputs") if output == Path("out.mp4") else output
+        if folder.suffix:
+            raise InputError(f"with --batch the output {folder} is a folder for many videos; give a name without ending")
+        jobs = [Job(folder / f"{case.id}.mp4", case.prompt, case.references(), seed) for case in cases]
+        run(found, plan(found, jobs, request, skip_finished=True), request)
+        return
+    if prompt is None:
+        raise InputError('give a prompt and reference pictures: magref generate "The dog runs." dog.jpg -o out.mp4')
+    pictures = [Reference(path) for path in references or []]
+    if background is not None:
+        pictures.append(Reference(background, role="background"))
+    if count < 1:
+        raise InputError(f"--count {count} makes no video; use 1 or more")
+    outputs = [output if count == 1 else output.with_stem(f"{output.stem}-{k + 1}") for k in range(count)]
+    jobs = [Job(path, prompt, pictures, None if seed is None else seed + k) for k, path in enumerate(outputs)]
+    run(found, plan(found, jobs, request), request)
+
+
+def parse_size(size: str | None) -> dict[str, int]:
+    """ "832x480" -> width and height."""
+    if size is None:
+        return {}
+    width, _, height = size.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise InputError(f"--size {size!r} is no size; write width x height, for example 832x480")
+    return {"width": int(width), "height": int(height)}
+
+

@@ -1,0 +1,272 @@
+"""Generation as work: jobs are checked before any weights load, then run with progress and written with their record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from magref.canvas import Canvas, compose_canvas
+from magref.errors import InputError
+from magref.models import EMBEDDED_NAME, Model, find_model, load_model
+from magref.outputs import IMAGE_ENDINGS, check_output, write_image
+from magref.prompts import check_prompt
+from magref.references import Reference
+from magref.settings import GenerationSettings, resolve_settings
+from magref.sheets import canvas_preview, contact_sheet
+from magref.sidecar import (
+    LoraRecord,
+    ModelRecord,
+    ReferenceRecord,
+    Sidecar,
+    file_sha256,
+    installed_versions,
+    metadata_of,
+    read_sidecar,
+    reopen_references,
+    sidecar_path,
+    weights_sha256,
+    write_sidecar,
+)
+from magref.video import write_video
+
+if TYPE_CHECKING:
+    from magref.pipeline import MagrefPipeline
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video that is wanted."""
+
+    output: Path
+    prompt: str
+    references: Sequence[Reference]
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What all jobs of one run share; `settings` may hold None for the model's own default."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    transformer: Path | None = None
+    lora: tuple[str, ...] = ()
+    device: str | None = None
+    dtype: str | None = None
+    preview: Path | None = None
+    sheet: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One video that can be made: everything is resolved and checked. `record` is the sidecar that is replayed."""
+
+    output: Path
+    settings: GenerationSettings
+    references: Sequence[Reference]
+    record: Sidecar | None = None
+
+    def canvas(self) -> Canvas:
+        """The canvas of this video."""
+        s = self.settings
+        return compose_canvas(
+            self.references, height=s.height, width=s.width, order=s.order, seed=s.seed, mask=s.mask
+        )
+
+
+def plan(model: Model, jobs: Sequence[Job], request: Request, *, skip_finished: bool = False) -> list[Plan]:
+    """Resolve and check every job and output; with `skip_finished`, leave out videos that exist with their sidecar.
+
+    Raises:
+        InputError, OutputError, CheckpointError: the first thing that cannot be used or written.
+    """
+    plans = []
+    for job in jobs:
+        finished = job.output.exists() and sidecar_path(job.output).exists()
+        if skip_finished and finished and not request.overwrite:
+            continue
+        check_prompt(job.prompt)
+        settings = resolve_settings(
+            model.defaults, model.strides, prompt=job.prompt, seed=job.seed, **request.settings
+        )
+        plans.append(Plan(job.output, settings, job.references))
+        plans[-1].canvas()  # opens every reference; not kept, since a batch may hold gigabytes of them
+    _check_outputs(plans, request)
+    return plans
+
+
+def replayed(path: Path, output: Path, request: Request) -> tuple[Model, list[Plan], Request]:
+    """What `run` needs to make the video of a sidecar again.
+
+    Raises:
+        InputError: the sidecar, one of its references, or the model's weights are not what they were.
+    """
+    sidecar = read_sidecar(path)
+    model = find_model(request.model or sidecar.model.name)
+    if model.layout != "hub" and weights_sha256(model.folder) != sidecar.model.weights_sha256:
+        raise InputError(f"the weights of {model.name} are not those that made {path}; give the same with --model")
+    lora = tuple(f"{record.path}:{record.scale}" for record in sidecar.model.lora)
+    for record in sidecar.model.lora:
+        if file_sha256(_existing(Path(record.path))) != record.sha256:
+            raise InputError(f"the LoRA {record.path} has changed since the video was made; put the old one back")
+    transformer = None if sidecar.model.transformer is None else Path(sidecar.model.transformer)
+    plans = [Plan(output, sidecar.settings, reopen_references(sidecar, path.parent), sidecar)]
+    _check_outputs(plans, request)
+    request = Request(
+        lora=lora,
+        transformer=transformer,
+        device=request.device or sidecar.device,
+        dtype=sidecar.model.dtype,
+        preview=request.preview,
+        sheet=request.sheet,
+        overwrite=request.overwrite,
+    )
+    return model, plans, request
+
+
+def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
+    """Make and write the planned videos, showing progress.
+
+    Raises:
+        MagrefError: as the pipeline and the writers raise; videos already written stay.
+    """
+    console = Console(stderr=True)
+    if not plans:
+        console.print("nothing to do: all videos are there")
+        return
+    if request.preview is not None:
+        write_image(canvas_preview(plans[0].canvas()), request.preview, overwrite=request.overwrite)
+        console.print(f"wrote {request.preview}")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"loading {model.name}", total=None)
+        pipeline, record = _loaded(model, request)
+        rows = []
+        for number, planned in enumerate(plans, 1):
+            name = planned.output.name + (f" ({number} of {len(plans)})" if len(plans) > 1 else "")
+            progress.reset(task, total=planned.settings.num_inference_steps, description=name)
+            frames, canvas = _generate(pipeline, planned, lambda: progress.advance(task))
+            progress.update(task, description=f"writing {name}")
+            sidecar = _sidecar(planned, canvas, record, str(pipeline.device), len(frames))
+            _write(sidecar, frames, planned, overwrite=request.overwrite)
+            console.print(f"wrote {planned.output} ({len(frames)} frames, seed {planned.settings.seed})", soft_wrap=True)
+            if request.sheet is not None:
+                rows.append((frames, planned.settings.prompt, canvas.image))
+    if request.sheet is not None:
+        videos, labels, canvases = zip(*rows, strict=True)
+        sheet = contact_sheet(videos, labels=labels, canvas=canvases)
+        write_image(sheet, request.sheet, overwrite=request.overwrite)
+        console.print(f"wrote {request.sheet}")
+
+
+def _check_outputs(plans: Sequence[Plan], request: Request) -> None:
+    outputs = [planned.output for planned in plans]
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise InputError("two videos would have the same name; give each its own")
+    for path in outputs:
+        check_output(path, request.overwrite)
+        check_output(sidecar_path(path), request.overwrite, endings=(".json",))
+    for picture in (request.preview, request.sheet):
+        if picture is not None:
+            check_output(picture, request.overwrite, endings=IMAGE_ENDINGS)
+
+
+def _loaded(model: Model, request: Request) -> tuple[MagrefPipeline, ModelRecord]:
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    from magref.checkpoints.files import check_lora_file
+    from magref.placement import choose_device, choose_dtype
+
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    device = choose_device(request.device)
+    dtype = choose_dtype(device, request.dtype)
+    adapters = [split_lora(text) for text in request.lora]
+    for path, _ in adapters:
+        check_lora_file(_existing(path))
+    if request.transformer is not None:
+        _existing(request.transformer)
+    pipeline = load_model(model, dtype, transformer_file=request.transformer)
+    for index, (path, _) in enumerate(adapters):
+        pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=f"lora{index}")
+    if adapters:
+        pipeline.set_adapters([f"lora{k}" for k in range(len(adapters))], [scale for _, scale in adapters])
+    pipeline.to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    record = ModelRecord(
+        name=model.name if model.layout == "hub" or model.name == EMBEDDED_NAME else str(model.folder.resolve()),
+        weights_sha256=weights_sha256(model.folder),
+        dtype=str(dtype).removeprefix("torch."),
+        transformer=None if request.transformer is None else str(request.transformer),
+        lora=tuple(LoraRecord(path=str(p), sha256=file_sha256(p), scale=scale) for p, scale in adapters),
+    )
+    return pipeline, record
+
+
+def split_lora(text: str) -> tuple[Path, float]:
+    """ "file.safetensors:0.8" -> path and scale; the scale is 1 where none is given."""
+    path, _, scale = text.rpartition(":")
+    try:
+        return Path(path).expanduser(), float(scale)
+    except ValueError:
+        return Path(text).expanduser(), 1.0
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(f"the file {path} does not exist; check its path")
+    return path
+
+
+def _generate(pipeline: MagrefPipeline, planned: Plan, advance: Any) -> tuple[np.ndarray, Canvas]:
+    """Frames (F, H, W, 3) uint8, and the canvas they were made from."""
+    settings = planned.settings.model_dump(exclude={"fps", "text_tokens"})
+    out = pipeline(
+        references=planned.references,
+        output_type="np",
+        callback_on_step_end=lambda *_: advance(),
+        **settings,
+    )
+    return (out.frames * 255).round().astype(np.uint8), out.canvas
+
+
+def _sidecar(planned: Plan, canvas: Canvas, model: ModelRecord, device: str, frames: int) -> Sidecar:
+    references = tuple(
+        ReferenceRecord(
+            path=None if r.path is None else str(r.path), sha256=r.sha256, role=r.role, label=r.label, crop=r.crop
+        )
+        for r in canvas.references
+    )
+    if planned.record is not None:  # names as first recorded: a reference found elsewhere leaves the bytes unchanged
+        references, model = planned.record.references, planned.record.model
+    return Sidecar(
+        settings=planned.settings,
+        references=references,
+        model=model,
+        device=device,
+        versions=installed_versions(),
+        frames=frames,
+        fps=planned.settings.fps,
+    )
+
+
+def _write(sidecar: Sidecar, frames: np.ndarray, planned: Plan, *, overwrite: bool) -> None:
+    """The video with the record inside it, then the sidecar, which alone can hold the video's own hash."""
+    write_video(frames, planned.output, fps=sidecar.fps, metadata=metadata_of(sidecar), overwrite=overwrite)
+    complete = sidecar.model_copy(update={"output_sha256": file_sha256(planned.output)})
+    write_sidecar(complete, sidecar_path(planned.output), overwrite=overwrite)

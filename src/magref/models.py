@@ -1,0 +1,131 @@
+"""Finding a model and what it makes by default, before anything heavy is imported; then loading it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from magref.checkpoints import layout
+from magref.errors import CheckpointError
+from magref.geometry import Strides
+from magref.settings import GenerationDefaults
+
+if TYPE_CHECKING:
+    import torch
+
+    from magref.pipeline import MagrefPipeline
+
+EMBEDDED_NAME = "magref-nano"
+EMBEDDED_FOLDER = Path(__file__).parent / "embedded" / EMBEDDED_NAME
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that has been found and checked, its weights not yet read.
+
+    `name` is what a person would pass to `--model`; `folder` holds its configuration and, unless `layout` is "hub",
+    its weights.
+    """
+
+    name: str
+    folder: Path
+    layout: Literal["diffusers", "published", "hub"]
+    defaults: GenerationDefaults
+    strides: Strides
+
+
+def find_model(name: str | Path | None = None) -> Model:
+    """The embedded model, a folder in diffusers' or the published layout, or a hub id `owner/name`.
+
+    Raises:
+        CheckpointError: there is no such model, or it is incomplete.
+    """
+    if name is None or str(name) == EMBEDDED_NAME:
+        return _diffusers_model(EMBEDDED_NAME, EMBEDDED_FOLDER)
+    folder = Path(name).expanduser()
+    if folder.exists():
+        if layout.is_published(folder):
+            layout.check_published(folder)
+            return Model(str(folder), folder, "published", GenerationDefaults(), Strides())
+        return _diffusers_model(str(folder), layout.existing_folder(folder))
+    if _HUB_ID.fullmatch(str(name)):
+        return _hub_model(str(name))
+    raise CheckpointError(f"the model {name} is neither a folder here nor a hub id (owner/name); check its path")
+
+
+def load_model(model: Model, dtype: torch.dtype, *, transformer_file: Path | None = None) -> MagrefPipeline:
+    """Read the weights; `transformer_file` is a single file that takes the place of the model's own transformer."""
+    from magref.pipeline import MagrefPipeline
+
+    if model.layout == "published":
+        pipeline = MagrefPipeline.from_published(model.folder, torch_dtype=dtype)
+        if transformer_file is not None:
+            pipeline.register_modules(transformer=_transformer(transformer_file, pipeline.transformer.config, dtype))
+        return pipeline
+    location = model.name if model.layout == "hub" else model.folder
+    parts: dict[str, Any] = {}
+    if transformer_file is not None:
+        config = json.loads((model.folder / "transformer" / "config.json").read_text())
+        parts["transformer"] = _transformer(transformer_file, config, dtype)
+    return MagrefPipeline.from_pretrained(location, torch_dtype=dtype, **parts)
+
+
+def _transformer(path: Path, config: Any, dtype: torch.dtype) -> Any:
+    from magref.checkpoints.files import load_transformer_file
+
+    return load_transformer_file(path, like=dict(config), torch_dtype=dtype)
+
+
+def _diffusers_model(name: str, folder: Path) -> Model:
+    layout.check_diffusers(folder)
+    return Model(name, folder, "diffusers", stored_defaults(folder), stored_strides(folder))
+
+
+def _hub_model(name: str) -> Model:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=["*.json"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"the model {name} is not a folder here and cannot be fetched from the hub ({reason}); check the name and "
+            "the connection, or give a folder"
+        ) from None
+    if not (folder / layout.MODEL_INDEX).is_file():
+        raise CheckpointError(f"the hub's {name} has no {layout.MODEL_INDEX}; fetch it with magref download {name}")
+    return Model(name, folder, "hub", stored_defaults(folder), stored_strides(folder))
+
+
+def stored_defaults(folder: Path) -> GenerationDefaults:
+    """What a model in diffusers' layout makes by default; the published model's values where it says nothing."""
+    stored = _read(folder / layout.MODEL_INDEX).get("generation_defaults") or {}
+    try:
+        return GenerationDefaults(**stored)
+    except ValidationError as error:
+        keys = ", ".join(str(e["loc"][0]) for e in error.errors())
+        raise CheckpointError(
+            f"{folder / layout.MODEL_INDEX} has generation_defaults that cannot be used ({keys}); mend these keys"
+        ) from None
+
+
+def stored_strides(folder: Path) -> Strides:
+    """The strides of a model in diffusers' layout, from its components' configurations."""
+    vae, transformer = (_read(folder / part / layout.CONFIG) for part in ("vae", "transformer"))
+    patch = transformer.get("patch_size", (1, 2, 2))
+    return Strides(vae.get("scale_factor_temporal", 4), vae.get("scale_factor_spatial", 8), patch[-1])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError):
+        raise CheckpointError(f"{path} is missing or no JSON; fetch it again") from None
