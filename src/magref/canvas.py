@@ -120,7 +120,8 @@ def cell_order(count: int, order: Order, seed: int | None) -> list[int]:
 
 def letterbox(size: tuple[int, int], cell: Box) -> Box:
     """Where a picture of this (width, height) lies in a cell: as large as fits, centred, the smaller half of the
-    padding at the left and top, sizes truncated as in the published code."""
+    padding at the left and top, sizes truncated as in the published code.
+    """
     (width, height), (left, top, right, bottom) = size, cell
     room_x, room_y = right - left, bottom - top
     aspect = width / height

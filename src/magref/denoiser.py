@@ -1,4 +1,4 @@
-"""The transformer over one video's sampling steps, with everything that does not change from step to step computed once.
+"""The transformer over one video's sampling steps, with all that does not change from step to step computed once.
 
 Per video: rotary angles, text and image keys and values of every block, and all steps' modulations. Per step: the first
 block's self-attention is shared by the conditional and unconditional pass, whose inputs differ only from the first
@@ -96,7 +96,9 @@ class Denoiser:
             bias = F.pad(bias, (spilt.shape[1], 0))
         self._text_bias = bias.to(text.dtype)
         self._text_kv = [_text_keys_values(block.attn2, text) for block in transformer.blocks]
-        self._image_kv = [None if image is None else _image_keys_values(block.attn2, image) for block in transformer.blocks]
+        self._image_kv = [
+            None if image is None else _image_keys_values(block.attn2, image) for block in transformer.blocks
+        ]
         self._rotary = _rotary(transformer, LatentShape(frames, height, width), self._guidance.device)
         dtype = text.dtype
         times = embedder.timesteps_proj(timesteps.to(self._guidance.device))

@@ -1,4 +1,4 @@
-"""Generation as work: jobs are checked before any weights load, then run with progress and written with their record."""
+"""Generation as work: jobs are checked before any weights load, run with progress, written with their record."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -76,9 +77,7 @@ class Plan:
     def canvas(self) -> Canvas:
         """The canvas of this video."""
         s = self.settings
-        return compose_canvas(
-            self.references, height=s.height, width=s.width, order=s.order, seed=s.seed, mask=s.mask
-        )
+        return compose_canvas(self.references, height=s.height, width=s.width, order=s.order, seed=s.seed, mask=s.mask)
 
 
 def plan(model: Model, jobs: Sequence[Job], request: Request, *, skip_finished: bool = False) -> list[Plan]:
@@ -93,9 +92,7 @@ def plan(model: Model, jobs: Sequence[Job], request: Request, *, skip_finished: 
         if skip_finished and finished and not request.overwrite:
             continue
         check_prompt(job.prompt)
-        settings = resolve_settings(
-            model.defaults, model.strides, prompt=job.prompt, seed=job.seed, **request.settings
-        )
+        settings = resolve_settings(model.defaults, model.strides, prompt=job.prompt, seed=job.seed, **request.settings)
         plans.append(Plan(job.output, settings, job.references))
         plans[-1].canvas()  # opens every reference; not kept, since a batch may hold gigabytes of them
     _check_outputs(plans, request)
@@ -162,7 +159,8 @@ def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
             progress.update(task, description=f"writing {name}")
             sidecar = _sidecar(planned, canvas, record, str(pipeline.device), len(frames))
             _write(sidecar, frames, planned, overwrite=request.overwrite)
-            console.print(f"wrote {planned.output} ({len(frames)} frames, seed {planned.settings.seed})", soft_wrap=True)
+            seed = planned.settings.seed
+            console.print(f"wrote {planned.output} ({len(frames)} frames, seed {seed})", soft_wrap=True)
             if request.sheet is not None:
                 rows.append((frames, planned.settings.prompt, canvas.image))
     if request.sheet is not None:
@@ -219,7 +217,7 @@ def _loaded(model: Model, request: Request) -> tuple[MagrefPipeline, ModelRecord
 
 
 def split_lora(text: str) -> tuple[Path, float]:
-    """ "file.safetensors:0.8" -> path and scale; the scale is 1 where none is given."""
+    """Path and scale from "file.safetensors:0.8"; the scale is 1 where none is given."""
     path, _, scale = text.rpartition(":")
     try:
         return Path(path).expanduser(), float(scale)
@@ -233,7 +231,7 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _generate(pipeline: MagrefPipeline, planned: Plan, advance: Any) -> tuple[np.ndarray, Canvas]:
+def _generate(pipeline: MagrefPipeline, planned: Plan, advance: Any) -> tuple[npt.NDArray[np.uint8], Canvas]:
     """Frames (F, H, W, 3) uint8, and the canvas they were made from."""
     settings = planned.settings.model_dump(exclude={"fps", "text_tokens"})
     out = pipeline(
@@ -265,7 +263,7 @@ def _sidecar(planned: Plan, canvas: Canvas, model: ModelRecord, device: str, fra
     )
 
 
-def _write(sidecar: Sidecar, frames: np.ndarray, planned: Plan, *, overwrite: bool) -> None:
+def _write(sidecar: Sidecar, frames: npt.NDArray[np.uint8], planned: Plan, *, overwrite: bool) -> None:
     """The video with the record inside it, then the sidecar, which alone can hold the video's own hash."""
     write_video(frames, planned.output, fps=sidecar.fps, metadata=metadata_of(sidecar), overwrite=overwrite)
     complete = sidecar.model_copy(update={"output_sha256": file_sha256(planned.output)})

@@ -63,7 +63,7 @@ class VideoShape:
         for name, value in (("height", self.height), ("width", self.width)):
             if value < 2 * multiple or value % multiple:
                 nearest = _nearest(value, multiple, 0, 2 * multiple)
-                raise InputError(f"{name} {value} is not a multiple of {multiple} from {2 * multiple} up; use {nearest}")
+                raise InputError(f"{name} {value} is no multiple of {multiple} from {2 * multiple} up; use {nearest}")
         if self.frames < 1 or (self.frames - 1) % strides.temporal:
             nearest = _nearest(self.frames, strides.temporal, 1, 1)
             raise InputError(f"{self.frames} frames are not {strides.temporal}k+1; use {nearest}")

@@ -293,9 +293,7 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             settings.solver, self.scheduler.config, steps=settings.num_inference_steps, shift=settings.flow_shift
         )
         kind = PlainDenoiser if has_hooks(self.transformer) else Denoiser
-        denoiser = kind(
-            self.transformer, texts, conditioning, scheduler.timesteps, text_tokens=settings.text_tokens
-        )
+        denoiser = kind(self.transformer, texts, conditioning, scheduler.timesteps, text_tokens=settings.text_tokens)
 
         def velocity(latents: torch.Tensor, step: int) -> torch.Tensor:
             conditional, *rest = (v.float() for v in denoiser(latents, step))

@@ -35,7 +35,7 @@ def choose_device(name: str | None = None) -> torch.device:
 def choose_dtype(device: torch.device, name: str | None = None) -> torch.dtype:
     """The named precision of transformer and encoders, or the best one for the device; the VAE stays in float32.
 
-    bfloat16 on GPUs and on CPUs that multiply it in hardware; elsewhere it is up to a hundred times slower than float32.
+    bfloat16 on GPUs and on CPUs that multiply it in hardware; others take up to a hundred times longer.
     """
     if name is not None:
         if name not in DTYPES:

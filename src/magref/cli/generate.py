@@ -48,7 +48,7 @@ def generate(
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 turns guidance off.")] = None,
     shift: Annotated[float | None, typer.Option(help="Flow shift.")] = None,
     solver: Annotated[str | None, typer.Option(metavar="unipc|dpm++", help="Sampler.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Fixes noise and layout; none: a random one, kept on record.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Fixes noise and layout; none: a random one, on record.")] = None,
     count: Annotated[int, typer.Option(help="How many videos, with seeds counting up.")] = 1,
     order: Annotated[str, typer.Option(metavar="given|shuffled", help="Layout of the references.")] = "given",
     mask: Annotated[str, typer.Option(metavar="rectangle|alpha", help="What the region mask marks.")] = "rectangle",
@@ -88,7 +88,12 @@ def generate(
         },
     )
     if replay is not None:
-        fixed = {"a prompt": prompt, "references": references, "--background": background, "--batch": batch}
+        fixed: dict[str, object] = {
+            "a prompt": prompt,
+            "references": references,
+            "--background": background,
+            "--batch": batch,
+        }
         fixed |= {"--seed": seed, "--size": size, "--frames": frames, "--steps": steps, "--lora": lora}
         fixed |= {"--guidance": guidance, "--shift": shift, "--solver": solver, "--fps": fps, "--dtype": dtype}
         fixed |= {"--negative-prompt": negative_prompt, "--transformer": transformer}
@@ -100,11 +105,11 @@ def generate(
     found = find_model(model)
     if batch is not None:
         if prompt is not None or references or background is not None:
-            raise InputError("--batch takes prompts and references from its file; leave out PROMPT, REF and --background")
+            raise InputError("--batch takes prompts and pictures from its file; leave out PROMPT, REF, --background")
         cases = read_cases(batch)
         folder = Path("outputs") if output == Path("out.mp4") else output
         if folder.suffix:
-            raise InputError(f"with --batch the output {folder} is a folder for many videos; give a name without ending")
+            raise InputError(f"with --batch the output {folder} is a folder; give a name without ending")
         jobs = [Job(folder / f"{case.id}.mp4", case.prompt, case.references(), seed) for case in cases]
         run(found, plan(found, jobs, request, skip_finished=True), request)
         return
@@ -121,12 +126,10 @@ def generate(
 
 
 def parse_size(size: str | None) -> dict[str, int]:
-    """ "832x480" -> width and height."""
+    """Width and height from "832x480"."""
     if size is None:
         return {}
     width, _, height = size.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal()):
         raise InputError(f"--size {size!r} is no size; write width x height, for example 832x480")
     return {"width": int(width), "height": int(height)}
-
-

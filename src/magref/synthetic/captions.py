@@ -58,7 +58,9 @@ def captions(draw: Draw, motions: list[str], backdrops: list[str | None], has_ba
         if scene:
             place = _pick(_IN_SCENE, n[3])
         else:
-            place = "" if backdrop is None else _pick(_ON_COLOUR, n[3]).format(backdrop).replace(" a orange", " an orange")
+            place = (
+                "" if backdrop is None else _pick(_ON_COLOUR, n[3]).format(backdrop).replace(" a orange", " an orange")
+            )
         action = _pick(_PHRASES[motion], n[4]) + _pick(_ADVERBS, n[5])
         text = f"{article} {subject} {action}{place}"
         if place and n[6] < 0.25:

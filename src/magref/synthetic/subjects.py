@@ -10,14 +10,18 @@ from magref.synthetic.draw import Draw
 from magref.synthetic.textures import colours, grid, pattern, scene
 
 
-def _ellipse(x: torch.Tensor, y: torch.Tensor, cx: torch.Tensor, cy: torch.Tensor, rx: torch.Tensor, ry: torch.Tensor):
+def _ellipse(
+    x: torch.Tensor, y: torch.Tensor, cx: torch.Tensor, cy: torch.Tensor, rx: torch.Tensor, ry: torch.Tensor
+) -> torch.Tensor:
     """Signed inside-ness of an axis-aligned ellipse, positive inside, about one unit per radius. (B, S, S)"""
     dx = (x - cx[:, None, None]) / rx[:, None, None]
     dy = (y - cy[:, None, None]) / ry[:, None, None]
     return (1 - (dx.square() + dy.square()).sqrt()) * torch.minimum(rx, ry)[:, None, None]
 
 
-def _box(x: torch.Tensor, y: torch.Tensor, cx: torch.Tensor, cy: torch.Tensor, rx: torch.Tensor, ry: torch.Tensor):
+def _box(
+    x: torch.Tensor, y: torch.Tensor, cx: torch.Tensor, cy: torch.Tensor, rx: torch.Tensor, ry: torch.Tensor
+) -> torch.Tensor:
     """Signed inside-ness of an axis-aligned box with half sides rx, ry. (B, S, S)"""
     dx = rx[:, None, None] - (x - cx[:, None, None]).abs()
     dy = ry[:, None, None] - (y - cy[:, None, None]).abs()
@@ -54,7 +58,8 @@ def _animal(draw: Draw, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor,
     for where in (-0.8, -0.45, 0.45, 0.8):
         body = torch.maximum(body, _box(x, y, where * body_rx, body_ry * 0.6 + leg_ry, leg_rx, leg_ry))
     tail_y = draw.uniform(-0.35, 0.1)
-    body = torch.maximum(body, _ellipse(x, y, -side * body_rx, tail_y, draw.uniform(0.1, 0.35), draw.uniform(0.05, 0.1)))
+    tail = _ellipse(x, y, -side * body_rx, tail_y, draw.uniform(0.1, 0.35), draw.uniform(0.05, 0.1))
+    body = torch.maximum(body, tail)
     head_x, head_y, head_r = side * body_rx * draw.uniform(0.7, 1.0), -draw.uniform(0.25, 0.55), draw.uniform(0.18, 0.3)
     head = _ellipse(x, y, head_x, head_y, head_r, head_r * draw.uniform(0.8, 1.2))
     ear_rx, ear_ry = draw.uniform(0.05, 0.12), draw.uniform(0.08, 0.25)

@@ -1,0 +1,1 @@
+"""Training: today the embedded model's autoencoder and transformer."""

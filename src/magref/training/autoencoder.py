@@ -39,7 +39,7 @@ class AutoencoderRecipe:
     """What the shipped autoencoder was trained with. Losses are on pixels in [-1, 1]."""
 
     image_steps: int = 2000
-    clip_steps: int = 2500
+    clip_steps: int = 1400
     image_batch: int = 16
     clip_batch: int = 4
     learning_rate: float = 8e-4
@@ -58,6 +58,7 @@ class ImageFastPath(WanCausalConv3d):
     """A causal 3-D convolution that runs a lone first frame as the equal 2-D convolution."""
 
     def forward(self, x: torch.Tensor, cache_x: torch.Tensor | None = None) -> torch.Tensor:
+        """As `WanCausalConv3d.forward`: (B, C, T, H, W), with the frames before it in `cache_x`."""
         lone = x.shape[2] == 1 and cache_x is None and self._padding[4] == self.kernel_size[0] - 1
         if not lone:
             return super().forward(x, cache_x)
@@ -88,14 +89,15 @@ def initialise(vae: AutoencoderKLWan) -> None:
             fan_in = module.in_channels * module.kernel_size[1] * module.kernel_size[2]
             module.weight.zero_()
             torch.nn.init.normal_(module.weight[:, :, -1], std=fan_in**-0.5)
-            torch.nn.init.zeros_(module.bias)
+            module.bias.zero_()
             if name.endswith("time_conv"):
                 copies = module.out_channels // module.in_channels
                 module.weight.zero_()
                 module.weight[:, :, -1, 0, 0] = torch.eye(module.in_channels).repeat(copies, 1)
         elif isinstance(module, torch.nn.Conv2d):
             torch.nn.init.normal_(module.weight, std=(9 * module.in_channels) ** -0.5)
-            torch.nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                module.bias.zero_()
     for module in vae.modules():
         if isinstance(module, WanResidualBlock):
             torch.nn.init.zeros_(module.conv2.weight)

@@ -47,6 +47,7 @@ class LatentSamples:
         self._guidance, self._clean = torch.cat(guidance), torch.cat(clean)
         self._takes = self._clean.shape[1]
         self._seed = seed
+        self._order: tuple[int, list[int]] = (-1, [])
 
     def __len__(self) -> int:
         return self._guidance.shape[0] * self._takes
@@ -56,7 +57,7 @@ class LatentSamples:
         chosen = []
         for position in range(step * size, (step + 1) * size):
             epoch, offset = divmod(position, len(self))
-            if not hasattr(self, "_order") or self._order[0] != epoch:
+            if self._order[0] != epoch:
                 generator = torch.Generator().manual_seed(self._seed + epoch)
                 self._order = (epoch, torch.randperm(len(self), generator=generator).tolist())
             chosen.append(divmod(self._order[1][offset], self._takes))
@@ -152,5 +153,5 @@ def _step(
 
 @torch.no_grad()
 def _average(averages: torch.nn.Module, models: torch.nn.Module, decay: float) -> None:
-    targets, sources = list(averages.parameters()), list(models.parameters())
-    torch._foreach_lerp_(targets, sources, 1 - decay)
+    for average, parameter in zip(averages.parameters(), models.parameters(), strict=True):
+        average.lerp_(parameter, 1 - decay)
