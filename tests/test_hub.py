@@ -220,7 +220,7 @@ def test_an_interrupt_does_not_wait_for_the_files(server, tmp_path, monkeypatch)
 def test_what_arrives_damaged_gets_no_name(server, tmp_path):
     shard = next(name for name in FILES if name.endswith(BIG))
     server.served[shard] = SHARD[:-1] + b"?"
-    with pytest.raises(ResourceError, match="00001-of-00002.safetensors arrived damaged; run magref download again"):
+    with pytest.raises(ResourceError, match=r"1-of-00002[.]safetensors arrived damaged; run magref download again"):
         download(REPO, tmp_path)
     assert shard not in contents(tmp_path)
     server.served = server.files
@@ -242,9 +242,7 @@ def test_a_part_of_another_version_is_not_continued(server, tmp_path):
 def test_nothing_is_overwritten(server, tmp_path):
     (tmp_path / "config.json").write_text("mine, of another size")
     for attempt in (plan_download, download):
-        with pytest.raises(
-            OutputError, match=r"config\.json is not the hub's file .*; move it away, or choose another"
-        ):
+        with pytest.raises(OutputError, match=r"config\.json is not the hub's file .*; move it away, or"):
             attempt(REPO, tmp_path)
     assert (tmp_path / "config.json").read_text() == "mine, of another size"
 
@@ -255,14 +253,16 @@ def test_a_disk_that_is_too_small(server, tmp_path, monkeypatch):
         download(REPO, tmp_path / "model", confirm=lambda plan: pytest.fail("asked in vain"))
     assert not list(tmp_path.iterdir())
     (tmp_path / "model").mkdir()
-    first = plan_download(REPO, tmp_path / "model").files[2]
+    first = next(
+        file for file in plan_download(REPO, tmp_path / "model").files if file.name.endswith(f"1-of-00002{BIG}")
+    )
     first.part(tmp_path / "model").write_bytes(SHARD[:100_000])  # what is there already needs no more room
     assert contents(download(REPO, tmp_path / "model")) == FILES
 
 
 def test_a_disk_that_fills_up(server, tmp_path):
     (tmp_path / "google").write_text("a file where a folder is needed")
-    with pytest.raises(OutputError, match="could not be written .*; mend that, or choose another folder"):
+    with pytest.raises(OutputError, match=r"could not be written .*; mend that, or choose another folder"):
         download(REPO, tmp_path)
 
 

@@ -101,6 +101,8 @@ def grid_cells(count: int, height: int, width: int) -> list[Box]:
     if count not in GRIDS:
         raise InputError(f"{count} references were given; give 1 to {MAX_REFERENCES}")
     rows, columns = GRIDS[count]
+    if height < rows or width < columns:
+        raise InputError(f"a {width}x{height} canvas has no room for {count} references; make it larger")
     ys = [row * (height // rows) for row in range(rows)] + [height]
     xs = [column * (width // columns) for column in range(columns)] + [width]
     return [(xs[c], ys[r], xs[c + 1], ys[r + 1]) for r in range(rows) for c in range(columns)]
@@ -115,6 +117,8 @@ def cell_order(count: int, order: Order, seed: int | None) -> list[int]:
         raise InputError(f"order {order!r} is unknown; use given or shuffled")
     if seed is None:
         raise InputError('order "shuffled" needs a seed, so that the canvas can be made again')
+    if seed < 0:
+        raise InputError(f"seed {seed} is out of range; use 0 or more")
     return [int(cell) for cell in np.random.default_rng(seed).permutation(rows * columns)[:count]]
 
 

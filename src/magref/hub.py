@@ -26,12 +26,13 @@ from magref.errors import InputError, OutputError, ResourceError
 
 PUBLISHED_REPO = "MAGREF-Video/MAGREF"
 CONNECTIONS = 4
-CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 2**20
 PROGRESS_EVERY_S = 0.25
 TIMEOUT_S = 30
 ATTEMPTS = 5
 """In a row, without a byte, before a download gives up."""
 
+_NO_ENTRY = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 _DOCUMENTS = re.compile(r"README\.md|(LICENSE|NOTICE)[^/]*", re.IGNORECASE)
 _DIFFUSERS = re.compile(r"[^/]+/[^/]+\.(json|safetensors|model|txt)|model_index\.json")
@@ -317,6 +318,7 @@ def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
     )
 
     by_hand = "or copy the folder by hand and pass --model FOLDER"
+    hidden = f"the hub has no model {repo} that you may see; check the name, or run hf auth login if it is private"
     try:
         yield
     except GatedRepoError:
@@ -325,14 +327,14 @@ def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
             "run hf auth login"
         ) from None
     except RepositoryNotFoundError:
-        raise InputError(
-            f"the hub has no model {repo} that you may see; check the name, or run hf auth login if it is private"
-        ) from None
+        raise InputError(hidden) from None
     except RevisionNotFoundError:
         raise InputError(f"{repo} has no revision {revision}; leave it out to get the newest") from None
     except OfflineModeIsEnabled:
         raise ResourceError(f"HF_HUB_OFFLINE forbids to use the network; unset it, {by_hand}") from None
     except (HTTPError, ConnectionError, TimeoutError) as error:
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in _NO_ENTRY:
+            raise InputError(hidden) from None
         word = "answers with an error" if isinstance(error, HfHubHTTPError) else "cannot be reached"
         reason = next(iter(_SECRETS.sub("***", str(error)).splitlines()), "") or type(error).__name__
         raise ResourceError(
@@ -341,6 +343,6 @@ def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise OutputError(
-            f"{repo} could not be written ({error.strerror or error}); mend that, or choose another folder, and run the "
-            "same command again"
+            f"{repo} could not be written ({error.strerror or error}); mend that, or choose another folder, "
+            "and run the same command again"
         ) from None

@@ -203,6 +203,8 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         canvas = compose_canvas(
             references, height=settings.height, width=settings.width, order=order, seed=settings.seed, mask=mask
         )
+        for embeds in (prompt_embeds, negative_prompt_embeds):
+            self._check_embeds(embeds, settings.text_tokens)
         noises = self._noises(settings, num_videos_per_prompt, latents, generator)
         try:
             texts = self._texts(settings, prompt_embeds, negative_prompt_embeds)
@@ -234,15 +236,20 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         generator: torch.Generator | list[torch.Generator] | None,
     ) -> list[torch.Tensor]:
         """Initial noise (1, C, T, h, w) float32 for each video, drawn on the CPU so that every device gets the same."""
-        if count < 1:
-            raise InputError(f"num_videos_per_prompt is {count}; use 1 or more")
+        if not isinstance(count, int) or count < 1:
+            raise InputError(f"num_videos_per_prompt is {count!r}; use 1 or more")
         shape = VideoShape(settings.num_frames, settings.height, settings.width).latent(self.strides)
         size = (1, self.transformer.config.out_channels, shape.frames, shape.height, shape.width)
         if latents is not None:
+            if not isinstance(latents, torch.Tensor):
+                raise InputError(f"latents are a {type(latents).__name__}; give a torch tensor")
             latents = latents[None] if latents.ndim == 4 else latents
             if tuple(latents.shape) != (count, *size[1:]):
                 raise InputError(f"latents have shape {tuple(latents.shape)}; give {(count, *size[1:])}")
             return list(latents.float().split(1))
+        given = generator if isinstance(generator, list) else [generator]
+        if not all(one is None or isinstance(one, torch.Generator) for one in given):
+            raise InputError("generator is not a torch.Generator; give one, or a list with one for each video")
         if isinstance(generator, list) and len(generator) != count:
             raise InputError(f"{len(generator)} generators were given for {count} videos; give one for each")
         noises = []
@@ -253,6 +260,18 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
                 source = generator[index] if isinstance(generator, list) else generator
             noises.append(torch.randn(size, generator=source, device=source.device))
         return noises
+
+    def _check_embeds(self, embeds: torch.Tensor | None, text_tokens: int) -> None:
+        if embeds is None:
+            return
+        width = self.transformer.config.text_dim
+        if not isinstance(embeds, torch.Tensor):
+            raise InputError(f"text features are a {type(embeds).__name__}; give a torch tensor")
+        shape = tuple(embeds.shape)
+        if embeds.ndim not in (2, 3) or shape[-1] != width or (embeds.ndim == 3 and shape[0] != 1):
+            raise InputError(f"text features have shape {shape}; give (n, {width}) or (1, n, {width})")
+        if shape[-2] > text_tokens:
+            raise InputError(f"{shape[-2]} text rows were given; give at most {text_tokens}")
 
     def _texts(
         self,
@@ -275,8 +294,6 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
                 )
             else:
                 features = embeds[0] if embeds.ndim == 3 else embeds
-                if features.shape[0] > settings.text_tokens:
-                    raise InputError(f"{features.shape[0]} text rows were given; give at most {settings.text_tokens}")
             texts.append(features.to(self._execution_device, self.transformer.dtype))
         return texts
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import secrets
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -69,9 +70,10 @@ def resolve_settings(
         InputError: a value is out of range; the sentence names the nearest valid ones.
     """
     values = defaults.model_dump() | {name: value for name, value in given.items() if value is not None}
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    for name, value in {**values, "prompt": prompt, "seed": seed}.items():
+        _check_kind(name, value)
     frames, drop = values["num_frames"], values["drop_frames"]
-    if values["solver"] not in get_args(Solver):
-        raise InputError(f"solver {values['solver']!r} is unknown; use {' or '.join(get_args(Solver))}")
     VideoShape(frames, values["height"], values["width"]).check(strides)
     if values["num_inference_steps"] < 1:
         raise InputError(f"{values['num_inference_steps']} steps were asked for; use 1 or more")
@@ -81,10 +83,25 @@ def resolve_settings(
         raise InputError(f"guidance scale {values['guidance_scale']} is negative; use 0 or more (1 turns it off)")
     if values["flow_shift"] <= 0:
         raise InputError(f"flow shift {values['flow_shift']} is not positive; use 1 to 10")
-    if seed is None:
-        seed = secrets.randbelow(2**31)
-    elif not 0 <= seed < 2**63:
+    if not 0 <= seed < 2**63:
         raise InputError(f"seed {seed} is out of range; use 0 to 2**63 - 1")
     if values["fps"] <= 0:
         raise InputError(f"{values['fps']} frames a second were asked for; use more than 0")
     return GenerationSettings(prompt=prompt, seed=seed, **values)
+
+
+def _check_kind(name: str, value: Any) -> None:
+    """Raise InputError unless `value` is of the kind that the setting `name` holds."""
+    kind = GenerationSettings.model_fields[name].annotation
+    what = name.replace("_", " ")
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise InputError(f"{what} {value!r} is unknown; use {' or '.join(get_args(kind))}")
+    elif kind is str:
+        if not isinstance(value, str):
+            raise InputError(f"the {what} is a {type(value).__name__}; give one string")
+    elif kind is int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InputError(f"{what} {value!r} is not a whole number; give an int")
+    elif not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        raise InputError(f"{what} {value!r} is not a finite number; give a float")

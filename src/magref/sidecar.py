@@ -69,6 +69,8 @@ class ModelRecord(Record):
     name: str
     weights_sha256: Sha256
     dtype: str
+    transformer: str | None = None
+    """A single file that took the place of the model's own transformer."""
     lora: tuple[LoraRecord, ...] = ()
 
 

@@ -20,13 +20,15 @@ class Clips:
     """B rendered clips, with what is known about them.
 
     `frames` (B, F, 3, H, W) uint8; `subject` (B, 4, S, S) float32 RGBA, cropped to what is visible by `boxes`
-    (B, 4: left, top, right, bottom, in pixels of the tile); `background` (B, 3, H, W) uint8, used where
+    (B, 4: left, top, right, bottom, in pixels of the tile); `reference_boxes` (B, 4) the part of the tile that its
+    reference picture shows, from the tight box to the whole tile; `background` (B, 3, H, W) uint8, used where
     `has_background`.
     """
 
     frames: torch.Tensor
     subject: torch.Tensor
     boxes: torch.Tensor
+    reference_boxes: torch.Tensor
     background: torch.Tensor
     has_background: list[bool]
     motions: list[str]
@@ -43,6 +45,8 @@ def render(indices: list[int], *, frames: int, height: int, width: int, seed: in
     boxes = visible_boxes(tiles[:, 3])
     has_background = draw.chance(0.5)
     scenes = _fit(scene(draw, max(height, width)), height, width)
+    whole = torch.tensor([0, 0, _TILE_PX, _TILE_PX])
+    reference_boxes = (boxes + (whole - boxes) * draw.uniform()[:, None] ** 2).round().long()
     colour_index = draw.integer(len(BACKDROPS))
     named = draw.chance(0.7)
     colours = torch.tensor(list(BACKDROPS.values()))[colour_index]
@@ -66,6 +70,7 @@ def render(indices: list[int], *, frames: int, height: int, width: int, seed: in
         frames=to_uint8(video),
         subject=tiles,
         boxes=boxes,
+        reference_boxes=reference_boxes,
         background=to_uint8(scenes),
         has_background=scenic,
         motions=motions,

@@ -39,7 +39,7 @@ class AutoencoderRecipe:
     """What the shipped autoencoder was trained with. Losses are on pixels in [-1, 1]."""
 
     image_steps: int = 2000
-    clip_steps: int = 1400
+    clip_steps: int = 1000
     image_batch: int = 16
     clip_batch: int = 4
     learning_rate: float = 8e-4

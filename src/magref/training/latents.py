@@ -23,9 +23,9 @@ SHARD = 48
 
 
 def canvases_of(clips: Clips, height: int, width: int) -> list[Canvas]:
-    """The canvas of each clip: its subject, cut out, and its background where it has one."""
+    """The canvas of each clip: its subject, cut out on white, and its background where it has one."""
     canvases = []
-    for index, (left, top, right, bottom) in enumerate(clips.boxes.tolist()):
+    for index, (left, top, right, bottom) in enumerate(clips.reference_boxes.tolist()):
         tile = (clips.subject[index, :, top:bottom, left:right] * 255).round().to(torch.uint8)
         references = [Reference(Image.fromarray(tile.permute(1, 2, 0).contiguous().numpy()))]
         if clips.has_background[index]:

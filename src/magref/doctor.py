@@ -1,0 +1,404 @@
+"""What is installed, which models are here and whole, and what this machine can run; for `magref doctor`.
+
+A probe that fails becomes a line of the report: the doctor works where the installation does not.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.table import Table
+
+from magref import __version__
+from magref.checkpoints import layout
+from magref.errors import MagrefError
+from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME
+
+T = TypeVar("T")
+Verdict = Literal["fits", "offloading", "slow", "no"]
+
+PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "huggingface-hub",
+    "av",
+    "pillow",
+    "numpy",
+    "pydantic",
+    "rich",
+    "typer",
+)
+EXTRAS = {"gguf": ("gguf",)}
+"""Extra of this package -> the packages it installs."""
+MODEL_FOLDERS = (Path("models"), Path("ckpts"))
+"""Looked through in the current folder, each model one level down."""
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Package:
+    """One required package; `version` is None where it is not installed."""
+
+    name: str
+    version: str | None
+
+
+@dataclass(frozen=True)
+class Extra:
+    """One optional part of this package, and the command that installs it."""
+
+    name: str
+    installed: bool
+    install: str
+
+
+@dataclass(frozen=True)
+class Device:
+    """One processor that can run a model; `bf16` says whether it multiplies bfloat16 in hardware.
+
+    `detail` is the number of cores, or the compute capability. MPS shares the memory of the CPU.
+    """
+
+    name: str
+    model: str
+    memory_bytes: int
+    bf16: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """One model on this machine; `problem` is the first thing that is wrong with it, None where it is whole."""
+
+    name: str
+    path: Path
+    disk_bytes: int
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a model takes, in bytes; an estimate.
+
+    `working_bytes` is for the activations of a video at the model's defaults, decoding included.
+    """
+
+    name: str
+    networks_bytes: tuple[int, ...]
+    working_bytes: int
+
+    @property
+    def all_bytes(self) -> int:
+        """Every network on the device at once."""
+        return sum(self.networks_bytes) + self.working_bytes
+
+    @property
+    def largest_bytes(self) -> int:
+        """One network on the device at a time."""
+        return max(self.networks_bytes) + self.working_bytes
+
+
+@dataclass(frozen=True)
+class Ability:
+    """Whether this machine can run a model, as an estimate, in one sentence."""
+
+    model: str
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings; `problems` are the probes that failed, one sentence each."""
+
+    magref: str
+    python: str
+    system: str
+    packages: tuple[Package, ...]
+    extras: tuple[Extra, ...]
+    devices: tuple[Device, ...]
+    default_device: str | None
+    default_dtype: str | None
+    folder: Path
+    free_bytes: int | None
+    models: tuple[FoundModel, ...]
+    abilities: tuple[Ability, ...]
+    problems: tuple[str, ...]
+
+
+# Transformer, umT5, CLIP and VAE of the published model; the VAE runs in float32. Working memory: 32,760 tokens through
+# a 14B transformer, then the decoding of 81 frames at 480 x 832.
+_COMPANIONS = (int(11.4 * GB), int(1.3 * GB), int(0.5 * GB))
+NEEDS = (
+    Need(EMBEDDED_NAME, (int(0.1 * GB),), int(0.5 * GB)),
+    Need("magref-14B, bfloat16", (int(32.8 * GB), *_COMPANIONS), int(6 * GB)),
+    Need("magref-14B, transformer in fp8", (int(16.4 * GB), *_COMPANIONS), int(6 * GB)),
+)
+
+
+def examine(model_folders: Sequence[str | Path] = ()) -> Report:
+    """Look at the installation, the machine and the models; reads headers only and changes nothing.
+
+    Args:
+        model_folders: models, or folders that hold models, to look at beside the usual places.
+    """
+    problems: list[str] = []
+
+    def probe(what: str, look: Callable[[], T]) -> T | None:
+        try:
+            return look()
+        except Exception as error:  # whatever a broken installation provokes
+            reason = next(iter(str(error).splitlines()), "")
+            problems.append(f"{what} could not be found out ({type(error).__name__}: {reason})")
+            return None
+
+    devices = [*(probe("the GPUs", _gpus) or ()), *(probe("the CPU", _cpus) or ())]
+    device, dtype = probe("the default device", _defaults) or (None, None)
+    folder = probe("the current folder", Path.cwd) or Path()
+    found = probe("the models", lambda: list(_model_folders(model_folders))) or []
+    cached = probe("the models in the hub's cache", lambda: list(_cached())) or []
+    return Report(
+        magref=__version__,
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.release()} ({platform.machine()})",
+        packages=tuple(Package(name, _version(name)) for name in PACKAGES),
+        extras=tuple(
+            Extra(name, all(_version(package) for package in packages), f"pip install 'magref[{name}]'")
+            for name, packages in EXTRAS.items()
+        ),
+        devices=tuple(devices),
+        default_device=device,
+        default_dtype=dtype,
+        folder=folder,
+        free_bytes=probe("the free disk space", lambda: shutil.disk_usage(folder).free),
+        models=(_embedded(), *(_examined(name, path) for name, path in found + cached)),
+        abilities=tuple(ability(need, devices) for need in NEEDS) if devices else (),
+        problems=tuple(problems),
+    )
+
+
+def ability(need: Need, devices: Sequence[Device]) -> Ability:
+    """Whether a model fits: on the GPU with the most memory, offloaded to the CPU's memory, or on the CPU alone."""
+    gpus = [device for device in devices if device.name != "cpu"]
+    ram = next((device.memory_bytes for device in devices if device.name == "cpu"), 0)
+    if not gpus:
+        return _cpu_ability(need, next(device for device in devices if device.name == "cpu"))
+    gpu = max(gpus, key=lambda device: device.memory_bytes)
+    where = f"{gpu.name} with {decimal(gpu.memory_bytes)}"
+    whole, largest = (f"about {decimal(size)}" for size in (need.all_bytes, need.largest_bytes))
+    ram_suffices = ram >= sum(need.networks_bytes) and gpu.name != "mps"  # on a Mac both are the same memory
+    if gpu.memory_bytes >= need.all_bytes:
+        return Ability(need.name, "fits", f"fits on {where}; it needs {whole}")
+    if gpu.memory_bytes >= need.largest_bytes and ram_suffices:
+        return Ability(
+            need.name,
+            "offloading",
+            f"needs offloading, pipe.enable_model_cpu_offload(): one network at a time needs {largest} of {where}",
+        )
+    if gpu.memory_bytes >= need.working_bytes and ram_suffices:
+        return Ability(
+            need.name,
+            "slow",
+            f"needs offloading layer by layer, pipe.enable_sequential_cpu_offload(), which is slow: one network at a "
+            f"time would need {largest}, more than {where}",
+        )
+    return Ability(
+        need.name,
+        "no",
+        f"cannot run: it needs {whole}, or {largest} with offloading and {decimal(sum(need.networks_bytes))} of "
+        f"memory beside it; here are {where} and {decimal(ram)} of memory",
+    )
+
+
+def render(report: Report) -> RenderableType:
+    """The report as tables for a terminal."""
+    installed = Table.grid(padding=(0, 2))
+    installed.add_row("magref", report.magref)
+    installed.add_row("python", f"{report.python} on {report.system}")
+    for package in report.packages:
+        installed.add_row(package.name, package.version or "[red]missing[/red]; run pip install magref")
+    for extra in report.extras:
+        installed.add_row(f"extra {extra.name}", "installed" if extra.installed else f"not installed; {extra.install}")
+
+    machine = Table.grid(padding=(0, 2))
+    for device in report.devices:
+        bf16 = "bfloat16 in hardware" if device.bf16 else "no bfloat16 in hardware"
+        machine.add_row(device.name, f"{device.model}, {device.detail}, {decimal(device.memory_bytes)}, {bf16}")
+    machine.add_row("by default", f"{report.default_device or 'unknown'}, {report.default_dtype or 'unknown'}")
+    free = "unknown" if report.free_bytes is None else decimal(report.free_bytes)
+    machine.add_row("disk", f"{free} free in {escape(str(report.folder))}")
+
+    models = Table.grid(padding=(0, 2))
+    models.add_column(overflow="fold")  # paths stay readable
+    models.add_column(no_wrap=True)
+    models.add_column(overflow="fold")
+    for model in report.models:
+        state = f"whole, in {model.path}" if model.problem is None else f"not whole: {model.problem}"
+        models.add_row(escape(model.name), decimal(model.disk_bytes), escape(state))
+
+    runs = Table.grid(padding=(0, 2))
+    for each in report.abilities:
+        runs.add_row(each.model, each.sentence)
+
+    parts: list[RenderableType] = []
+    for title, table in (
+        ("Installed", installed),
+        ("This machine", machine),
+        ("Models", models),
+        ("What this machine can run (estimates, at each model's default size)", runs),
+    ):
+        parts += [f"[bold]{title}[/bold]", table, ""]
+    if report.problems:
+        parts += ["[bold red]Problems[/bold red]", *map(escape, report.problems)]
+    return Group(*parts)
+
+
+def _version(package: str) -> str | None:
+    """Without importing the package, which takes seconds and may fail."""
+    try:
+        return metadata.version(package)
+    except Exception:  # a damaged installation has damaged metadata too
+        return None
+
+
+def _cpus() -> list[Device]:
+    import psutil  # type: ignore[import-untyped]
+    import torch
+
+    from magref.placement import choose_dtype
+
+    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    native = choose_dtype(torch.device("cpu")) is torch.bfloat16
+    return [Device("cpu", _cpu_name(), psutil.virtual_memory().total, native, f"{cores} cores")]
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return named or platform.processor() or platform.machine() or "unknown"
+
+
+def _gpus() -> list[Device]:
+    import torch
+
+    found = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        capability = (properties.major, properties.minor)
+        detail = f"compute capability {properties.major}.{properties.minor}"
+        bf16 = capability >= (8, 0)  # Ampere
+        found.append(Device(f"cuda:{index}", properties.name, properties.total_memory, bf16, detail))
+    if torch.backends.mps.is_available():
+        import psutil
+
+        found.append(Device("mps", _cpu_name(), psutil.virtual_memory().total, True, "shared memory"))
+    return found
+
+
+def _defaults() -> tuple[str | None, str | None]:
+    from magref.placement import choose_device, choose_dtype
+
+    device = choose_device()
+    return str(device), str(choose_dtype(device)).removeprefix("torch.")
+
+
+def _cpu_ability(need: Need, cpu: Device) -> Ability:
+    networks = sum(need.networks_bytes) * (1 if cpu.bf16 else 2)  # float32 where bfloat16 is slow
+    needed, here = decimal(networks + need.working_bytes), decimal(cpu.memory_bytes)
+    if cpu.memory_bytes < networks + need.working_bytes:
+        return Ability(need.name, "no", f"cannot run: there is no GPU, and the CPU needs about {needed} of {here}")
+    if need.name == EMBEDDED_NAME:
+        return Ability(need.name, "fits", f"fits: it runs on this CPU in seconds, with about {needed} of {here}")
+    return Ability(
+        need.name, "slow", f"fits in the memory ({needed} of {here}), but without a GPU one video takes a day or more"
+    )
+
+
+def _model_folders(given: Sequence[str | Path]) -> Iterator[tuple[str, Path]]:
+    """Models in the given folders and the usual ones: a folder itself, or those one level below it."""
+    seen: set[Path] = set()
+    folders = [Path(os.path.expanduser(folder)) for folder in given]
+    for folder in [*folders, *MODEL_FOLDERS]:
+        children = sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
+        candidates = [path for path in (folder, *children) if _is_model(path)]
+        if not candidates and folder in folders:
+            candidates = [folder]  # asked for by name: the report says what is wrong with it
+        for path in candidates:
+            if path.resolve() not in seen:
+                seen.add(path.resolve())
+                yield str(path), path
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether the folder is, or is becoming, a model in one of the two layouts."""
+    return (
+        (folder / layout.MODEL_INDEX).is_file()
+        or layout.is_published(folder)
+        or any(folder.glob("*.part"))
+        or any(folder.glob(f"{layout.TRANSFORMER}*.safetensors*"))
+    )
+
+
+def _cached() -> Iterator[tuple[str, Path]]:
+    """Video models in the Hugging Face cache that this package can open."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return
+    for repo in sorted(repos, key=lambda repo: str(repo.repo_id)):
+        for revision in repo.revisions:
+            path = Path(revision.snapshot_path)
+            if repo.repo_type == "model" and (layout.is_published(path) or _is_ours(path / layout.MODEL_INDEX)):
+                yield repo.repo_id, path
+
+
+def _is_ours(index: Path) -> bool:
+    """Whether a model_index.json names our pipeline or Wan's image-to-video one; other models share that cache."""
+    try:
+        text = index.read_text("utf-8")
+    except OSError:
+        return False
+    return "MagrefPipeline" in text or "WanImageToVideoPipeline" in text
+
+
+def _embedded() -> FoundModel:
+    found = _examined(EMBEDDED_NAME, EMBEDDED_FOLDER)
+    if found.problem is None:
+        return found
+    remedy = "install the package anew: pip install --force-reinstall --no-deps magref"
+    return replace(found, problem=f"the model that ships with magref is damaged or absent; {remedy}")
+
+
+def _examined(name: str, path: Path) -> FoundModel:
+    try:
+        disk_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        if (path / layout.MODEL_INDEX).is_file():
+            layout.check_diffusers(path)
+        else:
+            layout.check_published(path)
+    except MagrefError as error:
+        return FoundModel(name, path, disk_bytes, str(error))
+    except Exception as error:  # a damaged file is a finding, not a crash
+        return FoundModel(name, path, 0, f"{path} cannot be read ({error}); check the folder")
+    return FoundModel(name, path, disk_bytes, None)
