@@ -1,4 +1,4 @@
-"""Render the reference pictures in this folder from the package's own synthetic world: `python examples/make_references.py`."""
+"""Render the pictures in this folder from the synthetic world: `python examples/make_references.py`."""
 
 from pathlib import Path
 

@@ -95,7 +95,7 @@ def test_the_whole_is_what_its_parts_say(vae, image_encoder, height, width):
     canvas = canvas_of(0, 1, height=height, width=width)
     made = build_conditioning([canvas], 5, vae=vae, strides=STRIDES, image_encoder=image_encoder)
     assert made.guidance.shape == (1, 20, 2, height // 8, width // 8)
-    pixels = torch.from_numpy(np.asarray(canvas.image)).permute(2, 0, 1)[None] / 127.5 - 1
+    pixels = torch.from_numpy(np.array(canvas.image)).permute(2, 0, 1)[None] / 127.5 - 1
     video = torch.cat([pixels[:, :, None], torch.zeros(1, 3, 4, height, width)], dim=2)
     with torch.no_grad():
         mode = vae.encode(video).latent_dist.mode()
@@ -147,9 +147,7 @@ def test_clip_sees_the_canvas_stretched_to_a_square(image_encoder):
     """A canvas that is stretched beforehand by whole pixels looks almost the same."""
     image = Image.new("RGB", (64, 64), "grey")
     ImageDraw.Draw(image).rectangle((8, 8, 30, 50), fill="red")
-    narrow, wide = (
-        canvas_pixels(compose_canvas([image.resize((w, 64))], height=64, width=w))[None] for w in (64, 256)
-    )
+    narrow, wide = (canvas_pixels(compose_canvas([image.resize((w, 64))], height=64, width=w))[None] for w in (64, 256))
     a, b, blank = (clip_features(image_encoder, pixels) for pixels in (narrow, wide, torch.zeros_like(wide)))
     assert (a - b).norm() < 0.2 * (a - blank).norm()
 

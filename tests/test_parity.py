@@ -49,9 +49,7 @@ def final(pipeline, noise) -> torch.Tensor:
 
 def test_text_features(pipeline, golden):
     for text, name in ((PROMPT, "context"), (pipeline.defaults.negative_prompt, "context_null")):
-        features = encode_text(
-            text, tokenizer=pipeline.tokenizer, text_encoder=pipeline.text_encoder, text_tokens=64
-        )
+        features = encode_text(text, tokenizer=pipeline.tokenizer, text_encoder=pipeline.text_encoder, text_tokens=64)
         assert relative(features, golden[name]) < 1e-5
 
 

@@ -233,7 +233,8 @@ def render(report: Report) -> RenderableType:
     for package in report.packages:
         installed.add_row(package.name, package.version or "[red]missing[/red]; run pip install magref")
     for extra in report.extras:
-        installed.add_row(f"extra {extra.name}", "installed" if extra.installed else f"not installed; {extra.install}")
+        state = "installed" if extra.installed else f"not installed; run {extra.install}"
+        installed.add_row(f"extra {extra.name}", escape(state))
 
     machine = Table.grid(padding=(0, 2))
     for device in report.devices:
@@ -337,10 +338,13 @@ def _model_folders(given: Sequence[str | Path]) -> Iterator[tuple[str, Path]]:
     seen: set[Path] = set()
     folders = [Path(os.path.expanduser(folder)) for folder in given]
     for folder in [*folders, *MODEL_FOLDERS]:
-        children = sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
-        candidates = [path for path in (folder, *children) if _is_model(path)]
-        if not candidates and folder in folders:
-            candidates = [folder]  # asked for by name: the report says what is wrong with it
+        candidates = [folder]
+        if folder.is_dir() and not _is_model(folder):
+            candidates = sorted(child for child in folder.iterdir() if child.is_dir() and _is_model(child))
+        if folder in folders:
+            candidates = candidates or [folder]  # asked for by name: the report says what is wrong with it
+        elif not folder.is_dir():
+            continue
         for path in candidates:
             if path.resolve() not in seen:
                 seen.add(path.resolve())
@@ -359,11 +363,11 @@ def _is_model(folder: Path) -> bool:
 
 def _cached() -> Iterator[tuple[str, Path]]:
     """Video models in the Hugging Face cache that this package can open."""
-    from huggingface_hub import scan_cache_dir
+    from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        repos = scan_cache_dir().repos
+        repos = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return
     for repo in sorted(repos, key=lambda repo: str(repo.repo_id)):

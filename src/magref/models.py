@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from magref.checkpoints import layout
+from magref.checkpoints.headers import read_json
 from magref.errors import CheckpointError
 from magref.geometry import Strides
 from magref.settings import GenerationDefaults
@@ -72,7 +72,7 @@ def load_model(model: Model, dtype: torch.dtype, *, transformer_file: Path | Non
     location = model.name if model.layout == "hub" else model.folder
     parts: dict[str, Any] = {}
     if transformer_file is not None:
-        config = json.loads((model.folder / "transformer" / "config.json").read_text())
+        config = read_json(model.folder / "transformer" / layout.CONFIG)
         parts["transformer"] = _transformer(transformer_file, config, dtype)
     return MagrefPipeline.from_pretrained(location, torch_dtype=dtype, **parts)
 
@@ -107,25 +107,21 @@ def _hub_model(name: str) -> Model:
 
 def stored_defaults(folder: Path) -> GenerationDefaults:
     """What a model in diffusers' layout makes by default; the published model's values where it says nothing."""
-    stored = _read(folder / layout.MODEL_INDEX).get("generation_defaults") or {}
+    path = folder / layout.MODEL_INDEX
+    stored = read_json(path).get("generation_defaults") or {}
+    if not isinstance(stored, dict):
+        raise CheckpointError(f"{path} has generation_defaults that are no JSON object; download this file again")
     try:
         return GenerationDefaults(**stored)
     except ValidationError as error:
         keys = ", ".join(str(e["loc"][0]) for e in error.errors())
         raise CheckpointError(
-            f"{folder / layout.MODEL_INDEX} has generation_defaults that cannot be used ({keys}); mend these keys"
+            f"{path} has generation_defaults that cannot be used ({keys}); mend these keys"
         ) from None
 
 
 def stored_strides(folder: Path) -> Strides:
     """The strides of a model in diffusers' layout, from its components' configurations."""
-    vae, transformer = (_read(folder / part / layout.CONFIG) for part in ("vae", "transformer"))
+    vae, transformer = (read_json(folder / part / layout.CONFIG) for part in ("vae", "transformer"))
     patch = transformer.get("patch_size", (1, 2, 2))
     return Strides(vae.get("scale_factor_temporal", 4), vae.get("scale_factor_spatial", 8), patch[-1])
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError):
-        raise CheckpointError(f"{path} is missing or no JSON; fetch it again") from None

@@ -36,7 +36,7 @@ class Clips:
 
 
 def render(indices: list[int], *, frames: int, height: int, width: int, seed: int = 0, take: int = 0) -> Clips:
-    """Render the clips with these indices; clip `i` of a seed is the same in any batch.
+    """Render the clips with these indices; clip `i` of a seed is the same in any batch, to rounding.
 
     Other takes of an index show the same subject and background with another motion, path and caption.
     """

@@ -63,15 +63,23 @@ def encode_shard(
 
 
 def cache_latents(
-    vae: Any, strides: Strides, defaults: GenerationDefaults, folder: Path, *, shards: int, takes: int, seed: int
+    vae: Any,
+    strides: Strides,
+    defaults: GenerationDefaults,
+    folder: Path,
+    *,
+    shards: int,
+    takes: int,
+    seed: int,
+    shard_size: int = SHARD,
 ) -> None:
-    """Write shards of `SHARD` samples; those already written are kept, so that an interrupted run goes on."""
+    """Write shards of `shard_size` samples; those already written are kept, so that an interrupted run goes on."""
     folder.mkdir(parents=True, exist_ok=True)
     for shard in range(shards):
         path = folder / f"{shard:05d}.safetensors"
         if path.exists():
             continue
-        indices = list(range(shard * SHARD, (shard + 1) * SHARD))
+        indices = list(range(shard * shard_size, (shard + 1) * shard_size))
         tensors, captions = encode_shard(vae, strides, defaults, indices, takes=takes, seed=seed)
         temporary = path.with_suffix(".tmp")
         save_file(tensors, temporary, metadata={"captions": json.dumps(captions)})
@@ -84,3 +92,35 @@ def read_shards(folder: Path) -> Iterator[tuple[dict[str, torch.Tensor], list[li
         with safe_open(path, framework="pt") as file:
             captions = json.loads(file.metadata()["captions"])
         yield load_file(path), captions
+
+
+class LatentSamples:
+    """All cached samples in memory, in random order without repetition within an epoch."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        guidance, clean, self._captions = [], [], []
+        for tensors, captions in read_shards(folder):
+            guidance.append(tensors["guidance"])
+            clean.append(tensors["clean"])
+            self._captions.extend(captions)
+        self._guidance, self._clean = torch.cat(guidance), torch.cat(clean)
+        self._takes = self._clean.shape[1]
+        self._seed = seed
+        self._order: tuple[int, list[int]] = (-1, [])
+
+    def __len__(self) -> int:
+        return self._guidance.shape[0] * self._takes
+
+    def batch(self, step: int, size: int) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+        """Guidance (B, M + C, T, h, w), clean latents (B, C, T, h, w) and captions of a step."""
+        chosen = []
+        for position in range(step * size, (step + 1) * size):
+            epoch, offset = divmod(position, len(self))
+            if self._order[0] != epoch:
+                generator = torch.Generator().manual_seed(self._seed + epoch)
+                self._order = (epoch, torch.randperm(len(self), generator=generator).tolist())
+            chosen.append(divmod(self._order[1][offset], self._takes))
+        samples = torch.tensor([c[0] for c in chosen])
+        takes = torch.tensor([c[1] for c in chosen])
+        captions = [self._captions[s][t] for s, t in chosen]
+        return self._guidance[samples].float(), self._clean[samples, takes].float(), captions

@@ -15,7 +15,7 @@ from diffusers import WanTransformer3DModel
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from magref.flow import TRAIN_TIMESTEPS, add_noise, flow_loss, training_sigmas
-from magref.training.latents import read_shards
+from magref.training.latents import LatentSamples
 
 
 @dataclass(frozen=True)
@@ -33,38 +33,6 @@ class TransformerRecipe:
     flow_shift: float = 2.0
     ema_decay: float = 0.998
     seed: int = 0
-
-
-class LatentSamples:
-    """All cached samples in memory, in random order without repetition within an epoch."""
-
-    def __init__(self, folder: Path, seed: int) -> None:
-        guidance, clean, self._captions = [], [], []
-        for tensors, captions in read_shards(folder):
-            guidance.append(tensors["guidance"])
-            clean.append(tensors["clean"])
-            self._captions.extend(captions)
-        self._guidance, self._clean = torch.cat(guidance), torch.cat(clean)
-        self._takes = self._clean.shape[1]
-        self._seed = seed
-        self._order: tuple[int, list[int]] = (-1, [])
-
-    def __len__(self) -> int:
-        return self._guidance.shape[0] * self._takes
-
-    def batch(self, step: int, size: int) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-        """Guidance (B, M + C, T, h, w), clean latents (B, C, T, h, w) and captions of a step."""
-        chosen = []
-        for position in range(step * size, (step + 1) * size):
-            epoch, offset = divmod(position, len(self))
-            if self._order[0] != epoch:
-                generator = torch.Generator().manual_seed(self._seed + epoch)
-                self._order = (epoch, torch.randperm(len(self), generator=generator).tolist())
-            chosen.append(divmod(self._order[1][offset], self._takes))
-        samples = torch.tensor([c[0] for c in chosen])
-        takes = torch.tensor([c[1] for c in chosen])
-        captions = [self._captions[s][t] for s, t in chosen]
-        return self._guidance[samples].float(), self._clean[samples, takes].float(), captions
 
 
 def text_rows(
@@ -94,8 +62,12 @@ def train_transformer(
     *,
     text_tokens: int,
     save_every: int = 200,
+    stop_after: int | None = None,
 ) -> tuple[WanTransformer3DModel, UMT5EncoderModel]:
-    """Train, or go on from `folder/checkpoint.pt`; returns the moving averages of both models."""
+    """Train, or go on from `folder/checkpoint.pt`; returns the moving averages of both models.
+
+    `stop_after` ends this run at an earlier step of the schedule, to be resumed.
+    """
     models = torch.nn.ModuleDict({"transformer": transformer, "text_encoder": text_encoder})
     averages = copy.deepcopy(models).requires_grad_(False)
     optimizer = torch.optim.AdamW(models.parameters(), weight_decay=recipe.weight_decay, betas=(0.9, 0.98), fused=True)
@@ -108,7 +80,8 @@ def train_transformer(
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
     running, begun = 0.0, time.monotonic()
-    for step in range(first, recipe.steps):
+    last = min(recipe.steps, stop_after or recipe.steps)
+    for step in range(first, last):
         loss = _step(recipe, samples, models, tokenizer, step, text_tokens)
         optimizer.zero_grad()
         loss.backward()
@@ -123,7 +96,7 @@ def train_transformer(
             with (folder / "loss.csv").open("a") as log:
                 log.write(f"{step + 1},{running / 25:.5f},{time.monotonic() - begun:.0f}\n")
             running = 0.0
-        if (step + 1) % save_every == 0 or step + 1 == recipe.steps:
+        if (step + 1) % save_every == 0 or step + 1 == last:
             temporary = checkpoint.with_suffix(".tmp")
             state = {"models": models.state_dict(), "averages": averages.state_dict(), "step": step + 1}
             torch.save(state | {"optimizer": optimizer.state_dict()}, temporary)

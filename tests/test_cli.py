@@ -1,0 +1,313 @@
+"""`magref generate` as a person types it, with a tiny model: what it makes, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from magref.cli import main
+from magref.pipeline import MagrefPipeline
+from magref.settings import GenerationDefaults
+from magref.sidecar import read_sidecar
+from magref.video import read_metadata, read_video
+from tiny import tiny_components
+
+DEFAULTS = GenerationDefaults(
+    height=32,
+    width=48,
+    num_frames=5,
+    num_inference_steps=2,
+    guidance_scale=2.0,
+    drop_frames=1,
+    fps=8.0,
+    negative_prompt="",
+    text_tokens=64,
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    MagrefPipeline(**tiny_components(image_encoder=False), generation_defaults=DEFAULTS.model_dump()).save_pretrained(
+        folder
+    )
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty working folder with three pictures in it."""
+    monkeypatch.chdir(tmp_path)
+    for name, colour in (("dog.png", "brown"), ("cat.png", "grey"), ("park.png", "green")):
+        Image.new("RGB", (40, 30), colour).save(tmp_path / name)
+    return tmp_path
+
+
+def magref(*arguments: object) -> int:
+    """The exit code of a command line."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(a) for a in arguments])
+    return int(stop.value.code or 0)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """One chunk of a PNG file."""
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
+def says(capsys, *arguments: object) -> str:
+    """What a failing command line says: one line on stderr, after exit code 2."""
+    assert magref(*arguments) == 2
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    assert said.startswith("magref: ")
+    assert "Traceback" not in said
+    return said
+
+
+class TestGenerate:
+    def test_makes_a_video_and_its_sidecar(self, here, model):
+        assert magref("generate", "The dog runs.", "dog.png", "cat.png", "--model", model, "--seed", 3) == 0
+        frames, fps = read_video("out.mp4")
+        assert frames.shape == (4, 32, 48, 3)
+        assert fps == 8
+        sidecar = read_sidecar(here / "out.json")
+        assert sidecar.settings.seed == 3
+        assert [r.path for r in sidecar.references] == ["dog.png", "cat.png"]
+        assert "AI-generated" in read_metadata("out.mp4")["comment"]
+        assert read_sidecar(here / "out.mp4").settings == sidecar.settings
+
+    def test_options_may_stand_anywhere(self, here, model):
+        assert magref("generate", "--steps", 1, "The dog runs.", "-o", "a.gif", "dog.png", "--model", model) == 0
+        assert (here / "a.gif").exists()
+
+    def test_every_setting_reaches_the_sidecar(self, here, model):
+        options = "--size 64x32 --frames 9 --fps 12 --steps 1 --guidance 1.5 --shift 4 --solver dpm++ --seed 5"
+        options += " --order shuffled --mask alpha --dtype float32 --device cpu --negative-prompt blur -o v.webm"
+        arguments = ["generate", "The dog runs.", "dog.png", "--background", "park.png", "--model", model]
+        assert magref(*arguments, *options.split()) == 0
+        sidecar = read_sidecar(here / "v.json")
+        assert sidecar.settings.model_dump() == DEFAULTS.model_dump() | {
+            "width": 64, "height": 32, "num_frames": 9, "fps": 12.0, "num_inference_steps": 1, "guidance_scale": 1.5,
+            "flow_shift": 4.0, "solver": "dpm++", "seed": 5, "order": "shuffled", "mask": "alpha",
+            "negative_prompt": "blur", "prompt": "The dog runs.",
+        }  # fmt: skip
+        assert [r.role for r in sidecar.references] == ["object", "background"]
+        assert sidecar.model.dtype == "float32"
+        assert sidecar.device == "cpu"
+
+    def test_count_makes_videos_with_seeds_counting_up(self, here, model):
+        assert magref("generate", "Go.", "dog.png", "--model", model, "--seed", 7, "--count", 2, "--steps", 1) == 0
+        assert [read_sidecar(here / f"out-{k}.json").settings.seed for k in (1, 2)] == [7, 8]
+        assert magref("generate", "Go.", "dog.png", "--model", model, "--seed", 8, "--steps", 1, "-o", "one.mp4") == 0
+        assert (read_video("one.mp4")[0] == read_video("out-2.mp4")[0]).all()
+
+    def test_preview_and_sheet(self, here, model):
+        assert magref("generate", "Go.", "dog.png", "--model", model, "--preview", "c.png", "--sheet", "s.png") == 0
+        assert Image.open("c.png").width >= 2 * 48
+        assert Image.open("s.png").width > 4 * 48
+
+    def test_lora_changes_the_video_and_is_on_record(self, here, model):
+        from peft import LoraConfig
+
+        pipeline = MagrefPipeline.from_pretrained(model)
+        pipeline.transformer.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+        from diffusers.utils import convert_state_dict_to_diffusers
+        from peft import get_peft_model_state_dict
+
+        layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipeline.transformer))
+        MagrefPipeline.save_lora_weights(here, transformer_lora_layers=layers, weight_name="style.safetensors")
+        common = ["generate", "Go.", "dog.png", "--model", model, "--seed", 1]
+        assert magref(*common, "-o", "plain.mp4") == 0
+        assert magref(*common, "-o", "styled.mp4", "--lora", "style.safetensors:0.5") == 0
+        assert (read_video("plain.mp4")[0] != read_video("styled.mp4")[0]).any()
+        assert read_sidecar(here / "styled.json").model.lora[0].scale == 0.5
+        assert magref("generate", "--replay", "styled.json", "-o", "again.mp4") == 0
+        assert Path("again.mp4").read_bytes() == Path("styled.mp4").read_bytes()
+
+    def test_single_file_transformer(self, here, model):
+        weights = model / "transformer" / "diffusion_pytorch_model.safetensors"
+        common = ["generate", "Go.", "dog.png", "--model", model, "--seed", 1]
+        assert magref(*common, "-o", "own.mp4") == 0
+        assert magref(*common, "-o", "file.mp4", "--transformer", weights) == 0
+        assert (read_video("own.mp4")[0] == read_video("file.mp4")[0]).all()
+        assert magref("generate", "--replay", "file.json", "-o", "again.mp4") == 0
+        assert Path("again.mp4").read_bytes() == Path("file.mp4").read_bytes()
+
+
+class TestReplay:
+    def test_gives_the_same_bytes(self, here, model):
+        assert magref("generate", "The dog runs.", "dog.png", "--model", model, "--order", "shuffled") == 0
+        for record in ("out.json", "out.mp4"):
+            assert magref("generate", "--replay", record, "-o", "again.mp4", "--overwrite") == 0
+            assert Path("again.mp4").read_bytes() == Path("out.mp4").read_bytes()
+
+    def test_gives_the_same_bytes_in_another_process(self, here, model):
+        assert magref("generate", "The dog runs.", "dog.png", "--model", model) == 0
+        command = [sys.executable, "-m", "magref", "generate", "--replay", "out.json", "-o", "again.mp4"]
+        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())})
+        assert Path("again.mp4").read_bytes() == Path("out.mp4").read_bytes()
+
+    def test_refuses_changed_references_and_weights(self, here, model, capsys):
+        assert magref("generate", "The dog runs.", "dog.png", "--model", model, "--steps", 1) == 0
+        other = here / "other"
+        MagrefPipeline.from_pretrained(model).save_pretrained(other)
+        torch_file = other / "vae" / "diffusion_pytorch_model.safetensors"
+        torch_file.write_bytes(torch_file.read_bytes()[:-4] + b"\x01\x02\x03\x04")
+        capsys.readouterr()
+        said = says(capsys, "generate", "--replay", "out.json", "-o", "again.mp4", "--model", other)
+        assert "weights" in said
+        Image.new("RGB", (40, 30), "black").save("dog.png")
+        assert "dog.png has changed" in says(capsys, "generate", "--replay", "out.json", "-o", "again.mp4")
+
+    def test_takes_no_settings(self, here, capsys):
+        said = says(capsys, "generate", "--replay", "out.json", "--seed", 3, "--steps", 4)
+        assert "--seed, --steps" in said
+
+
+class TestBatch:
+    def test_json_lines(self, here, model):
+        case = {"prompt": "Go.", "refs": [{"uri": "dog.png"}, {"uri": "park.png", "role": "background"}]}
+        lines = [json.dumps({"id": name, **case}) for name in ("a", "b")]
+        Path("cases.jsonl").write_text("\n".join(lines))
+        assert magref("generate", "--batch", "cases.jsonl", "-o", "made", "--model", model, "--steps", 1) == 0
+        assert sorted(p.name for p in Path("made").iterdir()) == ["a.json", "a.mp4", "b.json", "b.mp4"]
+
+    def test_finished_cases_are_kept_and_the_rest_is_made(self, here, model):
+        Path("cases.txt").write_text("a@@Go left.@@dog.png\nb@@Go right.@@dog.png@@cat.png\n")
+        common = ["generate", "--batch", "cases.txt", "-o", "made", "--model", model, "--steps", 1]
+        assert magref(*common) == 0
+        before = Path("made/a.mp4").stat().st_mtime_ns
+        Path("made/b.mp4").unlink()
+        Path("made/b.json").unlink()
+        assert magref(*common) == 0
+        assert Path("made/a.mp4").stat().st_mtime_ns == before
+        assert Path("made/b.mp4").exists()
+
+
+class TestMistakes:
+    """Exit code 2, one sentence that names the input and the remedy, and nothing heavy before it."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ("Go. missing.png", "missing.png does not exist"),
+            ("Go. text.png", "not a picture"),
+            ("Go. dot.png", "at least 8 pixels"),
+            ("Go. line.png", "at least 8 pixels"),
+            ("Go. bomb.png", "make it smaller"),
+            ("Go.", "give 1 to 8"),
+            ("Go. " + "dog.png " * 9, "give 1 to 8"),
+            ("Go. dog.png --size 50x32", "use 48 or 64"),
+            ("Go. dog.png --size big", "832x480"),
+            ("Go. dog.png --frames 6", "use 5 or 9"),
+            ("Go. dog.png --steps 0", "use 1 or more"),
+            ("Go. dog.png --guidance -1", "use 0 or more"),
+            ("Go. dog.png --shift 0", "is not positive"),
+            ("Go. dog.png --fps 0", "use more than 0"),
+            ("Go. dog.png --solver euler", "use unipc or dpm++"),
+            ("Go. dog.png --order mixed", "use given or shuffled"),
+            ("Go. dog.png --mask round", "use rectangle or alpha"),
+            ("Go. dog.png --count 0", "use 1 or more"),
+            ("Go. dog.png --seed -1", "seed -1 is out of range"),
+            ("Go. dog.png --device cuda:77", "--device cpu"),
+            ("Go. dog.png --device abacus", "use cpu"),
+            ("Go. dog.png --dtype int3", "use float32"),
+            ("Go. dog.png --lora nothing.safetensors", "nothing.safetensors does not exist"),
+            ("Go. dog.png --lora dog.png", "dog.png"),
+            ("Go. dog.png --transformer nothing.gguf", "nothing.gguf does not exist"),
+            ("Go. dog.png -o out.avi", ".mp4, .webm"),
+            ("Go. dog.png -o there.mp4", "--overwrite"),
+            ("Go. dog.png -o dog.png/out.mp4", "dog.png"),
+            ("Go. dog.png --frame 5", "--frames"),
+            ("Go. dog.png --frames many", "--frames"),
+            ("--batch nothing.jsonl", "nothing.jsonl"),
+            ("--replay nothing.json", "nothing.json does not exist"),
+            ("--replay there.mp4", "there.mp4"),
+        ],
+    )
+    def test_says_one_sentence(self, here, model, capsys, monkeypatch, arguments, expected):
+        Path("text.png").write_text("no picture")
+        Path("there.mp4").write_bytes(b"")
+        Image.new("RGB", (1, 1)).save("dot.png")
+        Image.new("RGB", (10_000, 3)).save("line.png")
+        header = (50_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+        Path("bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")))
+        monkeypatch.setattr("magref.generation.load_model", lambda *_, **__: pytest.fail("weights were loaded"))
+        model_options = [] if "--replay" in arguments else ["--model", model]
+        assert expected in says(capsys, "generate", *arguments.split(), *model_options)
+        assert not Path("out.mp4").exists()
+
+    def test_empty_prompt(self, here, model, capsys):
+        assert "the prompt is empty" in says(capsys, "generate", " ", "dog.png", "--model", model)
+
+    def test_no_arguments(self, here, capsys):
+        assert "give a prompt and reference pictures" in says(capsys, "generate")
+
+    def test_unknown_model(self, here, capsys):
+        assert "neither a folder" in says(capsys, "generate", "Go.", "dog.png", "--model", "nowhere")
+
+    def test_half_downloaded_model(self, here, model, capsys):
+        import shutil
+
+        shutil.copytree(model, "half")
+        weights = Path("half/transformer/diffusion_pytorch_model.safetensors")
+        weights.write_bytes(weights.read_bytes()[:-1000])
+        assert "diffusion_pytorch_model.safetensors" in says(capsys, "generate", "Go.", "dog.png", "--model", "half")
+        weights.unlink()
+        assert "missing" in says(capsys, "generate", "Go.", "dog.png", "--model", "half")
+
+    def test_folder_that_may_not_be_written(self, here, model, capsys):
+        if os.geteuid() == 0:
+            pytest.skip("root may write everywhere")
+        Path("locked").mkdir(mode=0o500)
+        assert "locked" in says(capsys, "generate", "Go.", "dog.png", "--model", model, "-o", "locked/out.mp4")
+
+    def test_missing_output_folder_is_made(self, here, model):
+        assert magref("generate", "Go.", "dog.png", "--model", model, "-o", "a/b/out.mp4", "--steps", 1) == 0
+        assert Path("a/b/out.mp4").exists()
+
+    def test_out_of_memory_is_one_sentence(self, here, model, capsys, monkeypatch):
+        def full(*_, **__):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        monkeypatch.setattr("magref.pipeline.build_conditioning", full)
+        said = says(capsys, "generate", "Go.", "dog.png", "--model", model)
+        assert "use a smaller size" in said
+
+    def test_an_interrupt_leaves_nothing_half_written(self, here, model):
+        arguments = ["generate", "Go.", "dog.png", "--model", str(model), "--steps", "100000"]
+        process = subprocess.Popen([sys.executable, "-m", "magref", *arguments], stderr=subprocess.PIPE, text=True)
+        time.sleep(1)
+        for _ in range(200):  # until the model is loaded and the steps are running
+            if (
+                Path(f"/proc/{process.pid}/maps").exists()
+                and "libtorch_cpu" in Path(f"/proc/{process.pid}/maps").read_text()
+            ):
+                break
+            time.sleep(0.1)
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "interrupted" in said
+        assert "Traceback" not in said
+        assert sorted(p.name for p in here.iterdir()) == ["cat.png", "dog.png", "park.png"]
+
+
+def test_help_is_quick_and_names_the_commands():
+    command = [sys.executable, "-X", "importtime", "-m", "magref", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "generate" in done.stdout
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"torch", "diffusers", "transformers"}

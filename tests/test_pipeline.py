@@ -1,0 +1,525 @@
+"""MagrefPipeline, over tiny random models: what it gives, what decides it, and what it refuses before any work."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from PIL import Image
+
+from magref import MagrefPipeline, Reference, compose_canvas
+from magref.conditioning import encode_text
+from magref.errors import InputError, ResourceError
+from magref.placement import loading_dtype
+from magref.settings import GenerationDefaults
+from tiny import GOLDEN, tiny_components
+
+REFS = [GOLDEN / "refs" / f"{i}.png" for i in range(3)]
+PROMPT = "a dog runs"
+SMALL = {"height": 32, "width": 64, "num_frames": 9, "num_inference_steps": 2, "seed": 7}
+LATENT = (16, 3, 4, 8)
+
+
+def make_pipeline(image_encoder: bool = True, **changes) -> MagrefPipeline:
+    made = MagrefPipeline(**tiny_components(image_encoder) | changes)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def pipe() -> MagrefPipeline:
+    return make_pipeline()
+
+
+@pytest.fixture(scope="module")
+def video(pipe) -> np.ndarray:
+    return pipe(PROMPT, REFS, **SMALL, output_type="np").frames
+
+
+@pytest.fixture(scope="module")
+def latents(pipe) -> torch.Tensor:
+    return pipe(PROMPT, REFS, **SMALL, output_type="latent").frames
+
+
+def run(pipe, *args, output_type="latent", **changes):
+    return pipe(*(args or (PROMPT, REFS)), output_type=output_type, **SMALL | changes).frames
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    assert found.shape == expected.shape
+    return float((found - expected).norm() / expected.norm())
+
+
+def seeded_noise(seed: int = 7) -> torch.Tensor:
+    return torch.randn(1, *LATENT, generator=torch.Generator().manual_seed(seed))
+
+
+# --- what comes out --------------------------------------------------------------------------------------------------
+
+
+def test_pil_is_a_list_of_images(pipe, video):
+    frames = run(pipe, output_type="pil")
+    assert isinstance(frames, list)
+    assert [(type(f), f.size, f.mode) for f in frames] == [(Image.Image, (64, 32), "RGB")] * 5
+    assert np.array_equal(np.stack([np.asarray(frame) for frame in frames]), (video * 255).round())
+
+
+def test_np_is_float32_from_zero_to_one(video):
+    assert isinstance(video, np.ndarray)
+    assert (video.shape, video.dtype) == ((5, 32, 64, 3), np.float32)
+    assert 0 <= video.min() < video.max() <= 1
+
+
+def test_pt_is_the_same_with_channels_first(pipe, video):
+    frames = run(pipe, output_type="pt")
+    assert (frames.shape, frames.dtype) == ((5, 3, 32, 64), torch.float32)
+    assert np.array_equal(frames.permute(0, 2, 3, 1).numpy(), video)
+
+
+def test_latents_are_whole_and_as_the_sampler_sees_them(pipe, latents, video):
+    assert (latents.shape, latents.dtype) == ((1, *LATENT), torch.float32)
+    mean, std = (torch.tensor(getattr(pipe.vae.config, f"latents_{k}")).view(-1, 1, 1, 1) for k in ("mean", "std"))
+    with torch.no_grad():
+        decoded = pipe.vae.decode(latents * std + mean).sample[0]
+    pixels = (decoded / 2 + 0.5).clamp(0, 1).permute(1, 2, 3, 0).numpy()
+    assert pixels.shape[0] == 9
+    assert np.abs(pixels[4:] - video).max() < 1e-5
+
+
+def test_canvas_and_settings_come_with_the_frames(pipe):
+    out = pipe(PROMPT, REFS, **SMALL, output_type="latent")
+    assert out.canvas.image.tobytes() == compose_canvas(REFS, height=32, width=64).image.tobytes()
+    assert {name: getattr(out.settings, name) for name in SMALL} == SMALL
+    assert (out.settings.prompt, out.settings.guidance_scale, out.settings.solver) == (PROMPT, 5.0, "unipc")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        out.frames = None
+
+
+@pytest.mark.parametrize("output_type", ["pil", "np", "pt", "latent"])
+def test_several_videos_are_a_list_and_each_is_that_of_its_own_seed(pipe, output_type):
+    def comparable(frames):
+        return np.stack([np.asarray(frame) for frame in frames])
+
+    both = run(pipe, output_type=output_type, num_videos_per_prompt=2)
+    assert isinstance(both, list)
+    assert len(both) == 2
+    for i, one in enumerate(both):
+        alone = run(pipe, output_type=output_type, seed=7 + i)
+        assert type(one) is type(alone)
+        assert np.array_equal(comparable(one), comparable(alone))
+    assert not np.array_equal(comparable(both[0]), comparable(both[1]))
+
+
+@pytest.mark.parametrize(("drop", "kept"), [(0, 9), (1, 8), (8, 1)])
+def test_frames_are_dropped_from_the_start(pipe, video, drop, kept):
+    frames = run(pipe, output_type="np", drop_frames=drop)
+    assert len(frames) == kept
+    common = min(kept, len(video))
+    assert np.array_equal(frames[-common:], video[-common:])
+
+
+def test_dropping_leaves_the_latents_whole(pipe, latents):
+    assert torch.equal(run(pipe, drop_frames=8), latents)
+
+
+@pytest.mark.parametrize(("height", "width", "frames"), [(64, 32, 5), (48, 32, 1), (32, 96, 9)])
+def test_portrait_and_other_sizes(pipe, height, width, frames):
+    made = run(pipe, output_type="np", height=height, width=width, num_frames=frames, drop_frames=0)
+    assert made.shape == (frames, height, width, 3)
+
+
+def test_a_single_picture_need_not_be_in_a_list(pipe):
+    assert torch.equal(run(pipe, PROMPT, REFS[0]), run(pipe, PROMPT, [REFS[0]]))
+
+
+def test_references_may_be_of_every_kind(pipe, latents):
+    opened = [str(REFS[0]), Image.open(REFS[1]), Reference(REFS[2], role="person", label="dog")]
+    assert torch.equal(run(pipe, PROMPT, opened), latents)
+
+
+# --- what decides it -------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_the_same_video_again(pipe, latents, video):
+    assert torch.equal(run(pipe), latents)
+    assert np.array_equal(run(pipe, output_type="np"), video)
+    assert not torch.equal(run(pipe, seed=8), latents)
+
+
+def test_a_seed_gives_the_same_video_in_another_process(video):
+    code = (
+        "import hashlib, test_pipeline as t; pipe = t.make_pipeline()\n"
+        "frames = pipe(t.PROMPT, t.REFS, **t.SMALL, output_type='np').frames\n"
+        "print(hashlib.sha256(frames.tobytes()).hexdigest())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-1] == hashlib.sha256(video.tobytes()).hexdigest()
+
+
+def test_the_global_random_state_is_neither_read_nor_changed(pipe, latents):
+    with torch.random.fork_rng():
+        torch.manual_seed(123)
+        state = torch.get_rng_state()
+        assert torch.equal(run(pipe), latents)
+        assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_without_a_seed_one_is_drawn_and_recorded(pipe):
+    first, second = (pipe(PROMPT, REFS, **SMALL | {"seed": None}, output_type="latent") for _ in range(2))
+    assert first.settings.seed != second.settings.seed
+    assert torch.equal(run(pipe, seed=first.settings.seed), first.frames)
+
+
+def test_a_seed_decides_the_shuffled_layout(pipe):
+    made = {s: pipe(PROMPT, REFS, **SMALL | {"seed": s}, order="shuffled", output_type="latent") for s in (1, 2, 3, 4)}
+    for seed, out in made.items():
+        again = compose_canvas(REFS, height=32, width=64, order="shuffled", seed=seed)
+        assert out.canvas.rectangles == again.rectangles
+    assert len({out.canvas.rectangles for out in made.values()}) > 1
+
+
+def test_a_generator_takes_the_seeds_place(pipe, latents):
+    generator = torch.Generator().manual_seed(7)
+    assert torch.equal(run(pipe, seed=1, generator=generator), latents)
+    assert not torch.equal(run(pipe, seed=1, generator=generator), latents)  # it has moved on
+
+
+def test_generators_in_a_list_make_one_video_each(pipe, latents):
+    generators = [torch.Generator().manual_seed(seed) for seed in (8, 7)]
+    videos = run(pipe, generator=generators, num_videos_per_prompt=2)
+    assert torch.equal(videos[1], latents)
+    assert torch.equal(videos[0], run(pipe, seed=8))
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["4-D", "5-D"])
+def test_latents_take_the_seeds_place(pipe, latents, batched):
+    noise = seeded_noise() if batched else seeded_noise()[0]
+    kept = noise.clone()
+    assert torch.equal(run(pipe, seed=1, latents=noise), latents)
+    assert torch.equal(noise, kept)
+
+
+def test_latents_for_several_videos(pipe, latents):
+    noise = torch.cat([seeded_noise(8), seeded_noise(7)])
+    videos = run(pipe, latents=noise, num_videos_per_prompt=2)
+    assert torch.equal(videos[1], latents)
+    assert not torch.equal(videos[0], latents)
+
+
+def features(pipe, text: str) -> torch.Tensor:
+    return encode_text(text, tokenizer=pipe.tokenizer, text_encoder=pipe.text_encoder, text_tokens=512)
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["2-D", "3-D"])
+def test_text_features_take_the_prompts_place(pipe, latents, batched):
+    embeds, negative = (features(pipe, text) for text in (PROMPT, pipe.defaults.negative_prompt))
+    if batched:
+        embeds, negative = embeds[None], negative[None]
+    assert torch.equal(run(pipe, None, REFS, prompt_embeds=embeds), latents)
+    assert torch.equal(run(pipe, None, REFS, prompt_embeds=embeds, negative_prompt_embeds=negative), latents)
+    assert torch.equal(run(pipe, negative_prompt_embeds=negative), latents)
+
+
+def test_text_features_padded_with_zeros_mean_the_same(pipe, latents):
+    embeds = features(pipe, PROMPT)
+    padded = F.pad(embeds, (0, 0, 0, 512 - len(embeds)))[None]
+    assert relative(run(pipe, None, REFS, prompt_embeds=padded), latents) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"negative_prompt": "snow"},
+        {"guidance_scale": 4.0},
+        {"flow_shift": 5.0},
+        {"solver": "dpm++"},
+        {"num_inference_steps": 3},
+        {"prompt_embeds": torch.zeros(1, 16)},
+        {"negative_prompt_embeds": torch.zeros(1, 16)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_setting_has_an_effect(pipe, latents, change):
+    assert relative(run(pipe, **change), latents) > 1e-5
+
+
+def test_prompt_references_and_mask_have_an_effect(pipe, latents):
+    assert relative(run(pipe, "the cat sleeps", REFS), latents) > 1e-5
+    assert relative(run(pipe, PROMPT, REFS[::-1]), latents) > 1e-5
+    ring = Image.new("RGBA", (64, 64), (255, 0, 0, 255))
+    ring.paste((0, 0, 0, 0), (16, 16, 48, 48))
+    shapes = {mask: run(pipe, PROMPT, [ring], mask=mask) for mask in ("rectangle", "alpha")}
+    assert relative(shapes["alpha"], shapes["rectangle"]) > 1e-5
+
+
+# --- guidance --------------------------------------------------------------------------------------------------------
+
+
+def test_guidance_is_the_published_formula(pipe):
+    """With one step, the end is a straight line in the guidance scale."""
+    ends = {scale: run(pipe, num_inference_steps=1, guidance_scale=scale) for scale in (0, 1, 5)}
+    expected = ends[0] + 5 * (ends[1] - ends[0])
+    assert relative(ends[5], expected) < 1e-5
+    assert relative(ends[5], ends[1]) > 1e-4
+
+
+def test_guidance_zero_is_the_negative_prompt_alone(pipe):
+    assert (
+        relative(run(pipe, guidance_scale=0, negative_prompt="snow"), run(pipe, "snow", REFS, guidance_scale=1)) < 1e-5
+    )
+
+
+@pytest.mark.parametrize(("scale", "passes"), [(5.0, 2), (1.0, 1), (1, 1)])
+def test_guidance_one_skips_the_unconditional_pass(pipe, scale, passes):
+    batches, texts = [], []
+    hooks = [
+        pipe.transformer.blocks[1].ffn.register_forward_hook(lambda m, args, out: batches.append(args[0].shape[0])),
+        pipe.text_encoder.register_forward_hook(lambda m, args, out: texts.append(1)),
+    ]
+    try:
+        run(pipe, guidance_scale=scale)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert sum(batches) == passes * SMALL["num_inference_steps"]
+    assert len(texts) == passes
+
+
+def test_guidance_one_takes_no_notice_of_the_negative_prompt(pipe):
+    ends = [run(pipe, guidance_scale=1.0, negative_prompt=negative) for negative in ("snow", "a very long text")]
+    assert torch.equal(*ends)
+
+
+# --- callback --------------------------------------------------------------------------------------------------------
+
+
+def test_the_callback_sees_every_step(pipe, latents):
+    seen = []
+
+    def look(caller, step, timestep, tensors):
+        assert caller is pipe
+        assert tensors["latents"].shape == (1, *LATENT)
+        seen.append((step, int(timestep), tensors["latents"].clone()))
+
+    assert torch.equal(run(pipe, callback_on_step_end=look), latents)
+    assert [step for step, _, _ in seen] == [0, 1]
+    assert 990 < seen[0][1] > seen[1][1] > 0
+    assert torch.equal(seen[1][2], latents)
+
+
+def test_the_callback_may_replace_the_latents(pipe, latents):
+    wanted = torch.full((1, *LATENT), 0.5)
+    ended = run(pipe, callback_on_step_end=lambda p, step, t, tensors: {"latents": wanted} if step == 1 else {})
+    assert torch.equal(ended, wanted)
+    halfway = run(pipe, callback_on_step_end=lambda p, step, t, tensors: {"latents": wanted} if step == 0 else None)
+    assert not torch.equal(halfway, latents)
+    assert not torch.equal(halfway, wanted)
+
+
+# --- what is refused before any work ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def idle(monkeypatch) -> MagrefPipeline:
+    """A pipeline whose models must not run."""
+
+    def busy(*args, **kwargs):
+        raise AssertionError("a model ran")
+
+    made = make_pipeline()
+    for part in (made.text_encoder, made.image_encoder, made.transformer.patch_embedding):
+        part.register_forward_pre_hook(busy)
+    monkeypatch.setattr(made.vae, "encode", busy)
+    return made
+
+
+def test_the_idle_pipeline_notices_work(idle):
+    with pytest.raises(AssertionError, match="a model ran"):
+        run(idle)
+
+
+MISTAKES = {
+    "no reference": ([], {}, "0 references were given; give 1 to 8"),
+    "nine references": ([REFS[0]] * 9, {}, "9 references were given; give 1 to 8"),
+    "references None": (None, {}, "the references are a NoneType; give a list"),
+    "missing reference": (["/nowhere/dog.png"], {}, "the reference /nowhere/dog.png does not exist; check its path"),
+    "small reference": ([Image.new("RGB", (1, 1))], {}, "reference 1 is 1x1; use one with at least 8 pixels"),
+    "height": (REFS, {"height": 40}, "height 40 .* use 32 or 48"),
+    "width": (REFS, {"width": 8}, "width 8 .* use 32"),
+    "height is text": (REFS, {"height": "32"}, "height '32' is not a whole number"),
+    "frames": (REFS, {"num_frames": 8}, "8 frames .* use 5 or 9"),
+    "dropped frames": (REFS, {"drop_frames": 9}, "9 of 9 frames .* use 0 to 8"),
+    "default dropped frames": (REFS, {"num_frames": 1}, "4 of 1 frames .* use 0"),
+    "steps": (REFS, {"num_inference_steps": 0}, "0 steps .* use 1 or more"),
+    "guidance": (REFS, {"guidance_scale": -1}, "guidance scale -1 is negative; use 0 or more"),
+    "shift": (REFS, {"flow_shift": 0}, "flow shift 0 is not positive"),
+    "solver": (REFS, {"solver": "euler"}, "solver 'euler' is unknown; use unipc or dpm"),
+    "order": (REFS, {"order": "random"}, "order 'random' is unknown; use given or shuffled"),
+    "mask": (REFS, {"mask": "oval"}, "mask 'oval' is unknown; use rectangle or alpha"),
+    "seed": (REFS, {"seed": -1}, "seed -1 is out of range"),
+    "output type": (REFS, {"output_type": "video"}, "output type 'video' is unknown; use pil, np, pt or latent"),
+    "videos": (REFS, {"num_videos_per_prompt": 0}, "num_videos_per_prompt is 0; use 1 or more"),
+    "half a video": (REFS, {"num_videos_per_prompt": 1.5}, "num_videos_per_prompt is 1.5; use 1 or more"),
+    "latents' size": (REFS, {"latents": torch.zeros(16, 2, 4, 8)}, r"\(1, 16, 2, 4, 8\); give \(1, 16, 3, 4, 8\)"),
+    "latents' axes": (REFS, {"latents": torch.zeros(3, 4, 8)}, r"latents have shape \(3, 4, 8\)"),
+    "latents' count": (
+        REFS,
+        {"latents": torch.zeros(LATENT), "num_videos_per_prompt": 2},
+        r"give \(2, 16, 3, 4, 8\)",
+    ),
+    "latents' kind": (REFS, {"latents": np.zeros(LATENT)}, "latents are a ndarray; give a torch tensor"),
+    "generators": (
+        REFS,
+        {"generator": [torch.Generator()], "num_videos_per_prompt": 2},
+        "1 generators were given for 2 videos; give one for each",
+    ),
+    "generator's kind": (REFS, {"generator": 7}, "generator is not a torch.Generator; give one"),
+    "long features": (REFS, {"prompt_embeds": torch.zeros(513, 16)}, "513 text rows were given; give at most 512"),
+    "long negative features": (REFS, {"negative_prompt_embeds": torch.zeros(1, 513, 16)}, "513 text rows were given"),
+    "wide features": (REFS, {"prompt_embeds": torch.zeros(5, 17)}, r"shape \(5, 17\); give \(n, 16\) or \(1, n, 16\)"),
+    "two prompts' features": (REFS, {"prompt_embeds": torch.zeros(2, 5, 16)}, r"shape \(2, 5, 16\); give \(n, 16\)"),
+    "features' kind": (REFS, {"negative_prompt_embeds": [0.0]}, "text features are a list; give a torch tensor"),
+    "negative prompt": (REFS, {"negative_prompt": 5}, "the negative prompt is a int; give one string"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_before_any_model_runs(idle, mistake):
+    references, arguments, sentence = MISTAKES[mistake]
+    with pytest.raises(InputError, match=sentence):
+        idle(PROMPT, references, **SMALL | arguments)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sentence"), [("", "the prompt is empty"), (" \n", "the prompt is empty"), (None, "give one string")]
+)
+def test_an_empty_prompt_is_told_before_any_model_runs(idle, prompt, sentence):
+    with pytest.raises(InputError, match=sentence):
+        idle(prompt, REFS, **SMALL)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_too_little_memory_is_told_with_the_remedy(monkeypatch, error):
+    pipe = make_pipeline()
+
+    def exhausted(*args):
+        raise error("no memory left")
+
+    pipe.transformer.patch_embedding.register_forward_pre_hook(exhausted)
+    with pytest.raises(ResourceError, match="does not suffice for 64x32, 9 frames; use a smaller size, fewer frames"):
+        run(pipe)
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_without_an_image_encoder_uses_none():
+    pipe = make_pipeline(image_encoder=False)
+    assert run(pipe, output_type="np").shape == (5, 32, 64, 3)
+    assert torch.equal(run(pipe), run(pipe))
+
+
+def test_stored_defaults_are_what_none_means():
+    defaults = GenerationDefaults(
+        height=48, width=32, num_frames=5, num_inference_steps=1, drop_frames=2, flow_shift=5.0
+    )
+    pipe = make_pipeline(generation_defaults=defaults.model_dump())
+    out = pipe(PROMPT, REFS, seed=1, output_type="np")
+    assert out.frames.shape == (3, 48, 32, 3)
+    assert {name: getattr(out.settings, name) for name in defaults.model_dump()} == defaults.model_dump()
+
+
+@pytest.mark.parametrize("image_encoder", [True, False], ids=["clip", "no clip"])
+def test_saved_and_loaded_again_it_is_equal_to_the_bit(tmp_path, image_encoder):
+    defaults = GenerationDefaults(height=32, width=32, num_frames=5, num_inference_steps=2, drop_frames=1, fps=8.0)
+    pipe = make_pipeline(image_encoder, generation_defaults=defaults.model_dump())
+    pipe.save_pretrained(tmp_path)
+    again = MagrefPipeline.from_pretrained(tmp_path)
+    again.set_progress_bar_config(disable=True)
+    assert again.defaults == defaults
+    assert (again.image_encoder is None) == (not image_encoder)
+    for name in ("transformer", "vae", "text_encoder") + ("image_encoder",) * image_encoder:
+        old, new = (getattr(p, name).state_dict() for p in (pipe, again))
+        assert old.keys() == new.keys()
+        assert all(torch.equal(old[key], new[key]) for key in old)
+    first, second = (p(PROMPT, REFS, seed=3, output_type="np").frames for p in (pipe, again))
+    assert np.array_equal(first, second)
+    assert first.shape == (4, 32, 32, 3)
+    stored = json.loads((tmp_path / "model_index.json").read_text())
+    assert stored["generation_defaults"] == defaults.model_dump()
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory) -> Path:
+    """A folder in bfloat16, its VAE in float32."""
+    pipe = make_pipeline()
+    for part in (pipe.transformer, pipe.text_encoder, pipe.image_encoder):
+        part.to(torch.bfloat16)
+    folder = tmp_path_factory.mktemp("half")
+    pipe.save_pretrained(folder)
+    return folder
+
+
+def dtypes(pipe) -> tuple[torch.dtype, ...]:
+    return tuple(part.dtype for part in (pipe.transformer, pipe.text_encoder, pipe.image_encoder, pipe.vae))
+
+
+def test_weights_load_in_the_precision_that_suits_what_was_stored(half):
+    expected = loading_dtype("bfloat16")
+    assert dtypes(MagrefPipeline.from_pretrained(half)) == (expected,) * 3 + (torch.float32,)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_vae_stays_in_float32_whatever_the_rest_is_in(half, dtype, latents):
+    pipe = MagrefPipeline.from_pretrained(half, torch_dtype=dtype)
+    pipe.set_progress_bar_config(disable=True)
+    assert dtypes(pipe) == (dtype,) * 3 + (torch.float32,)
+    assert relative(run(pipe), latents) < 0.05
+
+
+def test_each_part_can_be_given_a_precision_of_its_own(half):
+    pipe = MagrefPipeline.from_pretrained(half, torch_dtype={"transformer": torch.bfloat16, "default": torch.float32})
+    assert dtypes(pipe) == (torch.bfloat16, torch.float32, torch.float32, torch.float32)
+
+
+def test_offloading_hooks_change_nothing_but_where_it_runs(latents):
+    pipe = make_pipeline()
+    cpu = torch.device("cpu")
+    pipe.transformer.enable_group_offload(onload_device=cpu, offload_device=cpu, offload_type="leaf_level")
+    calls = []
+    pipe.transformer.register_forward_hook(lambda module, args, output: calls.append(1))
+    assert relative(run(pipe), latents) < 1e-5
+    assert len(calls) == 2 * SMALL["num_inference_steps"]  # through the transformer's own forward, where hooks see it
+
+
+def test_a_lora_is_saved_loaded_and_unloaded(tmp_path, latents):
+    source = make_pipeline().transformer
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        names = ["to_q", "to_v", "ffn.net.2"]
+        source.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=names, init_lora_weights=False))
+    MagrefPipeline.save_lora_weights(tmp_path, transformer_lora_layers=get_peft_model_state_dict(source))
+    pipe = make_pipeline()
+    pipe.load_lora_weights(tmp_path, adapter_name="style")
+    changed = run(pipe)
+    assert relative(changed, latents) > 1e-3
+    assert relative(run(make_pipeline(transformer=source)), changed) < 1e-6
+    pipe.set_adapters("style", 0.5)
+    assert 1e-4 < relative(run(pipe), changed)
+    pipe.unload_lora_weights()
+    assert torch.equal(run(pipe), latents)
