@@ -1,9 +1,9 @@
 """Canvas and latent mask of three references at 480x832, against the same work with a plain loop over 8x8 patches.
 
-Both sides start from the same PIL pictures and end with the same canvas, mask and latent mask: letterbox, resize, paste,
-mark, pool. The plain side works as the published code does: a picture of the cell's size for each reference, whole
-arrays, and one look at each patch from Python. Ours also does what the plain side leaves out: it checks the pictures,
-turns them upright, composites transparency and takes their hashes for the sidecar.
+Both sides start from the same PIL pictures and end with the same canvas, mask and latent mask: letterbox, resize,
+paste, mark, pool. The plain side works as the published code does: a picture of the cell's size for each reference,
+whole arrays, and one look at each patch from Python. Ours also does what the plain side leaves out: it checks the
+pictures, turns them upright, composites transparency and takes their hashes for the sidecar.
 
 Pillow's resizing is the same call on both sides and no part of either's skill, and for large pictures it is most of the
 time. So there are three lines: everything; everything, with pictures that have their final size already; pooling alone.
@@ -15,11 +15,11 @@ import argparse
 
 import numpy as np
 import numpy.typing as npt
-from pairs import describe_machine, measure, print_table
 from PIL import Image
 
 from magref import compose_canvas
 from magref.canvas import grid_cells
+from pairs import describe_machine, measure, print_table
 
 HEIGHT, WIDTH, STRIDE = 480, 832, 8
 Mask = npt.NDArray[np.bool_]
@@ -78,7 +78,7 @@ def reference_pictures(side: int) -> list[Image.Image]:
 
 
 def plain_canvas(pictures: list[Image.Image]) -> tuple[Image.Image, Mask]:
-    """Each picture letterboxed into an image of its cell's size, pasted; its rectangle marked in a mask of that size."""
+    """Each picture letterboxed into an image of its cell's size, pasted; its rectangle marked in a mask like it."""
     image = Image.new("RGB", (WIDTH, HEIGHT), (255, 255, 255))
     mask = np.zeros((HEIGHT, WIDTH), dtype=np.float32)
     for picture, (left, top, right, bottom) in zip(pictures, grid_cells(len(pictures), HEIGHT, WIDTH), strict=True):

@@ -17,7 +17,6 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from diffusers import UniPCMultistepScheduler, WanImageToVideoPipeline
-from pairs import describe_machine, measure, print_table
 from PIL import Image
 
 import magref.pipeline
@@ -26,6 +25,7 @@ from magref.conditioning import Conditioning, encode_text
 from magref.flow import make_scheduler
 from magref.geometry import VideoShape
 from magref.placement import choose_dtype
+from pairs import describe_machine, measure, print_table
 
 PROMPT = "The little dog moves to the right slowly on a sky blue background."
 LOOP = Callable[[], torch.Tensor]
@@ -49,11 +49,15 @@ def main() -> None:
     print(f"final latents, ours in float32 against diffusers': {difference(ours32(), theirs()):.1e} relative")
     rows = [("float32", "diffusers float32", *measure(ours32, theirs, arguments.pairs), 0.8)]
     if default is torch.float32:
-        print("the default precision on this CPU is float32 (no bfloat16 in hardware): one comparison, two aims, 0.8 and 0.6")
+        print(
+            "no bfloat16 in this CPU's hardware: the default precision is float32, and one comparison serves both aims"
+        )
     else:
         name = str(default).removeprefix("torch.")
         ours = our_loop(MagrefPipeline.from_pretrained(arguments.model, torch_dtype=default))
-        print(f"final latents, ours in {name} against diffusers' in float32: {difference(ours(), theirs()):.1e} relative")
+        print(
+            f"final latents, ours in {name} against diffusers' in float32: {difference(ours(), theirs()):.1e} relative"
+        )
         rows.append((f"{name} (default)", "diffusers float32", *measure(ours, theirs, arguments.pairs), 0.6))
     print_table("sampling loop", rows)
 
@@ -120,6 +124,7 @@ class PreparedWan(WanImageToVideoPipeline):
     prepared: tuple[torch.Tensor, torch.Tensor]
 
     def prepare_latents(self, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """What was prepared."""
         return self.prepared
 
 
@@ -127,6 +132,7 @@ class OurNoiseLevels(UniPCMultistepScheduler):
     """diffusers' solver on the noise levels that the published checkpoint is sampled with."""
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None, **_: Any) -> None:
+        """Our noise levels in place of the solver's own."""
         like = make_scheduler("unipc", self.config, steps=num_inference_steps, shift=self.config.flow_shift)
         super().set_timesteps(num_inference_steps, device=device)
         self.sigmas, self.timesteps = like.sigmas, like.timesteps

@@ -96,7 +96,7 @@ def test_strides_are_read_from_the_models():
 
 @pytest.mark.parametrize("patch", [(2, 2, 2), (1, 2, 1)])
 def test_a_transformer_with_another_kind_of_patch_is_refused(patch):
-    with pytest.raises(InputError, match="use a Wan2.1 transformer"):
+    with pytest.raises(InputError, match=r"use a Wan2\.1 transformer"):
         Strides.of(tiny_vae(), tiny_transformer(patch_size=patch))
 
 

@@ -90,7 +90,7 @@ def test_strides_come_from_the_components(folder):
 @pytest.mark.parametrize("name", ["nothing-here", "/nowhere/model", "a/b/c", ""])
 def test_an_unknown_model_is_told_with_the_remedy(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match="neither a folder here nor a hub id|not a model folder"):
+    with pytest.raises(CheckpointError, match=r"neither a folder here nor a hub id|not a model folder"):
         find_model(name)
 
 
@@ -111,7 +111,7 @@ def test_a_file_is_no_model(saved):
 
 
 def test_an_empty_folder_is_no_model(tmp_path):
-    with pytest.raises(CheckpointError, match="is not a model folder.* has no model_index.json"):
+    with pytest.raises(CheckpointError, match=r"is not a model folder.* has no model_index\.json"):
         find_model(tmp_path)
 
 
@@ -211,7 +211,7 @@ def test_what_is_missing_or_no_json_is_told(folder):
         (folder / "model_index.json").unlink(missing_ok=True)
         if damaged is not None:
             (folder / "model_index.json").write_text(damaged)
-        with pytest.raises(CheckpointError, match="model_index.json is"):
+        with pytest.raises(CheckpointError, match=r"model_index\.json is"):
             stored_defaults(folder)
 
 
@@ -262,5 +262,5 @@ def test_a_single_file_of_another_size_is_refused(saved, tmp_path):
 
 
 def test_a_single_file_that_is_not_there_is_told(saved, tmp_path):
-    with pytest.raises(CheckpointError, match="nothing.safetensors does not exist; check its path"):
+    with pytest.raises(CheckpointError, match=r"nothing\.safetensors does not exist; check its path"):
         load_model(find_model(saved), torch.float32, transformer_file=tmp_path / "nothing.safetensors")

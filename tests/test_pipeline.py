@@ -520,6 +520,6 @@ def test_a_lora_is_saved_loaded_and_unloaded(tmp_path, latents):
     assert relative(changed, latents) > 1e-3
     assert relative(run(make_pipeline(transformer=source)), changed) < 1e-6
     pipe.set_adapters("style", 0.5)
-    assert 1e-4 < relative(run(pipe), changed)
+    assert relative(run(pipe), changed) > 1e-4
     pipe.unload_lora_weights()
     assert torch.equal(run(pipe), latents)

@@ -25,6 +25,7 @@ from magref.sidecar import (
     ModelRecord,
     ReferenceRecord,
     Sidecar,
+    TransformerRecord,
     file_sha256,
     installed_versions,
     metadata_of,
@@ -113,7 +114,11 @@ def replayed(path: Path, output: Path, request: Request) -> tuple[Model, list[Pl
     for record in sidecar.model.lora:
         if file_sha256(_existing(Path(record.path))) != record.sha256:
             raise InputError(f"the LoRA {record.path} has changed since the video was made; put the old one back")
-    transformer = None if sidecar.model.transformer is None else Path(sidecar.model.transformer)
+    transformer = None
+    if sidecar.model.transformer is not None:
+        transformer = _existing(Path(sidecar.model.transformer.path))
+        if weights_sha256(transformer) != sidecar.model.transformer.weights_sha256:
+            raise InputError(f"the weights {transformer} have changed since the video was made; put the old ones back")
     plans = [Plan(output, sidecar.settings, reopen_references(sidecar, path.parent), sidecar)]
     _check_outputs(plans, request)
     request = Request(
@@ -140,7 +145,7 @@ def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
         return
     if request.preview is not None:
         write_image(canvas_preview(plans[0].canvas()), request.preview, overwrite=request.overwrite)
-        console.print(f"wrote {request.preview}")
+        console.print(f"wrote {request.preview}", markup=False)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -160,14 +165,14 @@ def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
             sidecar = _sidecar(planned, canvas, record, str(pipeline.device), len(frames))
             _write(sidecar, frames, planned, overwrite=request.overwrite)
             seed = planned.settings.seed
-            console.print(f"wrote {planned.output} ({len(frames)} frames, seed {seed})", soft_wrap=True)
+            console.print(f"wrote {planned.output} ({len(frames)} frames, seed {seed})", soft_wrap=True, markup=False)
             if request.sheet is not None:
                 rows.append((frames, planned.settings.prompt, canvas.image))
     if request.sheet is not None:
         videos, labels, canvases = zip(*rows, strict=True)
         sheet = contact_sheet(videos, labels=labels, canvas=canvases)
         write_image(sheet, request.sheet, overwrite=request.overwrite)
-        console.print(f"wrote {request.sheet}")
+        console.print(f"wrote {request.sheet}", markup=False)
 
 
 def _check_outputs(plans: Sequence[Plan], request: Request) -> None:
@@ -206,11 +211,15 @@ def _loaded(model: Model, request: Request) -> tuple[MagrefPipeline, ModelRecord
         pipeline.set_adapters([f"lora{k}" for k in range(len(adapters))], [scale for _, scale in adapters])
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
+    transformer = None
+    if request.transformer is not None:
+        path = request.transformer
+        transformer = TransformerRecord(path=str(path), weights_sha256=weights_sha256(path))
     record = ModelRecord(
         name=model.name if model.layout == "hub" or model.name == EMBEDDED_NAME else str(model.folder.resolve()),
         weights_sha256=weights_sha256(model.folder),
         dtype=str(dtype).removeprefix("torch."),
-        transformer=None if request.transformer is None else str(request.transformer),
+        transformer=transformer,
         lora=tuple(LoraRecord(path=str(p), sha256=file_sha256(p), scale=scale) for p, scale in adapters),
     )
     return pipeline, record
@@ -244,12 +253,7 @@ def _generate(pipeline: MagrefPipeline, planned: Plan, advance: Any) -> tuple[np
 
 
 def _sidecar(planned: Plan, canvas: Canvas, model: ModelRecord, device: str, frames: int) -> Sidecar:
-    references = tuple(
-        ReferenceRecord(
-            path=None if r.path is None else str(r.path), sha256=r.sha256, role=r.role, label=r.label, crop=r.crop
-        )
-        for r in canvas.references
-    )
+    references = tuple(ReferenceRecord.of(reference) for reference in canvas.references)
     if planned.record is not None:  # names as first recorded: a reference found elsewhere leaves the bytes unchanged
         references, model = planned.record.references, planned.record.model
     return Sidecar(

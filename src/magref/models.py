@@ -115,9 +115,7 @@ def stored_defaults(folder: Path) -> GenerationDefaults:
         return GenerationDefaults(**stored)
     except ValidationError as error:
         keys = ", ".join(str(e["loc"][0]) for e in error.errors())
-        raise CheckpointError(
-            f"{path} has generation_defaults that cannot be used ({keys}); mend these keys"
-        ) from None
+        raise CheckpointError(f"{path} has generation_defaults that cannot be used ({keys}); mend these keys") from None
 
 
 def stored_strides(folder: Path) -> Strides:

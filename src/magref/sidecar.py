@@ -63,14 +63,20 @@ class LoraRecord(Record):
     scale: float
 
 
+class TransformerRecord(Record):
+    """A single file that took the place of the model's own transformer; its hash as `weights_sha256` gives it."""
+
+    path: str
+    weights_sha256: Sha256
+
+
 class ModelRecord(Record):
     """The weights: `name` is a path, a hub id or "magref-nano"; `weights_sha256` as the function of that name gives."""
 
     name: str
     weights_sha256: Sha256
     dtype: str
-    transformer: str | None = None
-    """A single file that took the place of the model's own transformer."""
+    transformer: TransformerRecord | None = None
     lora: tuple[LoraRecord, ...] = ()
 
 

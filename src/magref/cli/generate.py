@@ -102,7 +102,6 @@ def generate(
             raise InputError(f"--replay takes everything from the sidecar; leave out {', '.join(given) or '--count'}")
         run(*replayed(replay, output, request))
         return
-    found = find_model(model)
     if batch is not None:
         if prompt is not None or references or background is not None:
             raise InputError("--batch takes prompts and pictures from its file; leave out PROMPT, REF, --background")
@@ -111,6 +110,7 @@ def generate(
         if folder.suffix:
             raise InputError(f"with --batch the output {folder} is a folder; give a name without ending")
         jobs = [Job(folder / f"{case.id}.mp4", case.prompt, case.references(), seed) for case in cases]
+        found = find_model(model)
         run(found, plan(found, jobs, request, skip_finished=True), request)
         return
     if prompt is None:
@@ -121,6 +121,7 @@ def generate(
     if count < 1:
         raise InputError(f"--count {count} makes no video; use 1 or more")
     outputs = [output if count == 1 else output.with_stem(f"{output.stem}-{k + 1}") for k in range(count)]
+    found = find_model(model)
     jobs = [Job(path, prompt, pictures, None if seed is None else seed + k) for k, path in enumerate(outputs)]
     run(found, plan(found, jobs, request), request)
 

@@ -7,12 +7,17 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from magref.hub import PUBLISHED_REPO
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("convert", help="Convert a checkpoint in the published layout to diffusers' layout.")(convert)
+    app.command("download", help="Fetch the published weights (82 GB), or another model, from the hub.")(download)
+    app.command("doctor", help="Say what is installed, which models are whole, and what this machine can run.")(doctor)
+    app.command("info", help="Describe a model without loading it.")(info)
 
 
 def convert(
@@ -40,4 +45,52 @@ def convert(
             progress.update(task, description=part, completed=done, total=total)
 
         made = convert_published(folder, destination, dtype=DTYPES[dtype], overwrite=overwrite, progress=show)
-    console.print(f"wrote {made}")
+    console.print(f"wrote {made}", markup=False)
+
+
+def download(
+    repo: Annotated[str, typer.Argument(help="A hub id, owner/name.")] = PUBLISHED_REPO,
+    destination: Annotated[Path | None, typer.Argument(help="The folder; none: models/NAME.")] = None,
+    revision: Annotated[str | None, typer.Option(help="A branch, tag or commit; none: the newest.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before fetching.")] = False,
+) -> None:
+    """Fetch a model from the hub; size, free space and licence are shown first, and a broken download goes on."""
+    from magref import hub
+
+    console = Console(stderr=True)
+
+    def confirm(plan: hub.DownloadPlan) -> bool:
+        console.print(str(plan), markup=False, highlight=False)
+        return yes or typer.confirm("Fetch it?", err=True)
+
+    columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task("downloading", total=None)
+
+    def show(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        folder = hub.download(repo, destination, revision=revision, progress=show, confirm=confirm)
+    finally:
+        bar.stop()
+    console.print("nothing was fetched" if folder is None else f"the model is in {folder}", markup=False)
+
+
+def doctor(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of models to look at as well.")] = None,
+) -> None:
+    """Say what is installed, which models are whole, and what this machine can run."""
+    from magref.doctor import examine, render
+
+    Console().print(render(examine(folders or ())))
+
+
+def info(
+    model: Annotated[str | None, typer.Argument(help="A model folder, a file or a hub id; none: the embedded.")] = None,
+) -> None:
+    """Describe a model without loading it: layout, parameters, precision, size, defaults."""
+    from magref.info import describe, render
+
+    Console().print(render(describe(model)))

@@ -22,9 +22,10 @@ _PHRASES: dict[str, tuple[str, ...]] = {
 
 # The noun says nothing about the picture: the subject is to be taken from its reference.
 _NOUNS = (
-    "dog", "cat", "bird", "man", "woman", "person", "snake", "horse", "fish", "toy", "ball", "figure", "shape", "animal",
-    "creature", "object", "thing", "face", "boy", "girl", "robot", "bear", "rabbit", "car", "flower", "star", "picture",
-    "character", "subject", "one", "cow", "fox", "mouse", "lion", "child", "doll", "monster", "box", "leaf", "portrait",
+    "dog", "cat", "bird", "man", "woman", "person", "snake", "horse", "fish", "toy", "ball", "figure", "shape",
+    "animal", "creature", "object", "thing", "face", "boy", "girl", "robot", "bear", "rabbit", "car", "flower", "star",
+    "picture", "character", "subject", "one", "cow", "fox", "mouse", "lion", "child", "doll", "monster", "box", "leaf",
+    "portrait",
 )  # fmt: skip
 _ADJECTIVES = ("", "", "", "", "little ", "big ", "pretty ", "strange ", "young ", "old ", "happy ", "small ")
 _ADVERBS = ("", "", "", "", " slowly", " smoothly", " quietly", " steadily", " gently")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan
+from transformers import PreTrainedTokenizerFast
 
 from magref.geometry import Strides
 from magref.training.autoencoder import (
@@ -70,6 +71,11 @@ def load_autoencoder(folder: Path) -> AutoencoderKLWan:
     return use_image_fast_path(AutoencoderKLWan.from_pretrained(folder / "vae")).eval()
 
 
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The run's tokenizer."""
+    return PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
+
+
 def make_latents(folder: Path, shards: int) -> None:
     """Encode the transformer's training samples."""
     cache_latents(
@@ -87,7 +93,9 @@ def make_transformer(folder: Path, steps: int) -> None:
     """Train transformer and text encoder; their moving averages are saved beside the tokenizer."""
     recipe = TransformerRecipe(steps=steps)
     torch.manual_seed(recipe.seed)
-    tokenizer = build_tokenizer()
+    if not (folder / "tokenizer").exists():  # kept: a change of the captions must not change a run that goes on
+        build_tokenizer().save_pretrained(folder / "tokenizer")
+    tokenizer = load_tokenizer(folder)
     transformer, text_encoder = train_transformer(
         recipe,
         LatentSamples(folder / "latents", recipe.seed),
@@ -104,7 +112,7 @@ def make_transformer(folder: Path, steps: int) -> None:
 
 def make_model(folder: Path) -> None:
     """Put the parts together into a model folder."""
-    tokenizer = build_tokenizer()
+    tokenizer = load_tokenizer(folder)
     transformer, text_encoder = build_transformer(), build_text_encoder(len(tokenizer))
     averages = torch.load(folder / "averages.pt", weights_only=True)
     transformer.load_state_dict(averages["transformer"])

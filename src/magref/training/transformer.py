@@ -30,7 +30,7 @@ class TransformerRecipe:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     text_dropout: float = 0.1
-    flow_shift: float = 2.0
+    flow_shift: float = 5.0
     ema_decay: float = 0.998
     seed: int = 0
 
