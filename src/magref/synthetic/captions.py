@@ -68,3 +68,13 @@ def captions(draw: Draw, motions: list[str], backdrops: list[str | None], has_ba
             text = f"{place.strip()}, {article} {subject} {action}"
         result.append(text[0].upper() + text[1:] + _pick((".", ".", ""), n[7]))
     return result
+
+
+_PLACES = ("the park", "the room", "the garden", "the street", "a building", "the scene", "a landscape", "the meadow")
+_VIEWS = ("{}", "a view of {}", "{}, where nothing moves", "{} stays still", "only {}", "an empty view of {}")
+
+
+def place_captions(draw: Draw) -> list[str]:
+    """One caption for each sample that shows a place alone."""
+    texts = [_pick(_VIEWS, n[0]).format(_pick(_PLACES, n[1])) for n in draw.uniform(n=2).tolist()]
+    return [text[0].upper() + text[1:] + "." for text in texts]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from magref.synthetic.captions import BACKDROPS, MOTIONS, PLAIN, captions
+from magref.synthetic.captions import BACKDROPS, MOTIONS, PLAIN, captions, place_captions
 from magref.synthetic.draw import Draw
 from magref.synthetic.subjects import subjects
 from magref.synthetic.textures import scene
@@ -85,6 +85,17 @@ def caption_sample(count: int, seed: int = 0) -> list[str]:
     motions = [MOTIONS[m] for m in draw.integer(len(MOTIONS)).tolist()]
     backdrops = [colour_names[c] for c in draw.integer(len(colour_names)).tolist()]
     return captions(draw, motions, list(backdrops), draw.chance(0.5).tolist())
+
+
+def still_captions(indices: list[int], has_background: list[bool], *, seed: int = 0, take: int = 0) -> list[str]:
+    """Captions of clips in which a subject stands still on white, or, where `has_background`, of a place alone."""
+    draw = Draw(indices, seed + 1_000_003 * (take + 1))
+    subjects_alone = captions(draw, ["still"] * len(indices), ["white"] * len(indices), [False] * len(indices))
+    places = place_captions(draw)
+    return [
+        place if scene else subject
+        for place, subject, scene in zip(places, subjects_alone, has_background, strict=True)
+    ]
 
 
 def to_uint8(image: torch.Tensor) -> torch.Tensor:

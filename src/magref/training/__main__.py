@@ -28,7 +28,8 @@ from magref.training.transformer import TransformerRecipe, train_transformer
 
 STAGES = ("autoencoder", "latents", "transformer", "export")
 LATENTS_SEED = 1
-LATENT_SHARDS = 60
+LATENT_SHARDS = 44
+STILL_SHARDS = 12
 TAKES = 3
 
 
@@ -85,6 +86,7 @@ def make_latents(folder: Path, shards: int) -> None:
         folder / "latents",
         shards=shards,
         takes=TAKES,
+        still_shards=STILL_SHARDS,
         seed=LATENTS_SEED,
     )
 

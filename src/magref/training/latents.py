@@ -13,11 +13,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from magref.canvas import Canvas, compose_canvas
-from magref.conditioning import build_conditioning, encode_video
+from magref.conditioning import build_conditioning, canvas_pixels, encode_video
 from magref.geometry import Strides
 from magref.references import Reference
 from magref.settings import GenerationDefaults
-from magref.synthetic.clips import Clips, render
+from magref.synthetic.clips import Clips, render, still_captions
 
 SHARD = 48
 
@@ -62,6 +62,33 @@ def encode_shard(
     return tensors, [list(c) for c in zip(*captions, strict=True)]
 
 
+@torch.no_grad()
+def encode_still_shard(
+    vae: Any, strides: Strides, defaults: GenerationDefaults, indices: list[int], *, takes: int, seed: int
+) -> tuple[dict[str, torch.Tensor], list[list[str]]]:
+    """Samples whose video is their own canvas, standing still: a subject or a background alone, filling the picture.
+
+    They are how the transformer learns to look at the canvas at all; without them that takes several times longer.
+    The takes differ in their captions. Returns what `encode_shard` returns.
+    """
+    height, width, frames = defaults.height, defaults.width, defaults.num_frames
+    clips = render(indices, frames=1, height=height, width=width, seed=seed)
+    references = [canvas.references for canvas in canvases_of(clips, height, width)]
+    alone = [Reference(refs[-1].rgb, role=refs[-1].role) for refs in references]
+    canvases = [compose_canvas([reference], height=height, width=width) for reference in alone]
+    pixels = torch.stack([canvas_pixels(canvas) for canvas in canvases])
+    clean = torch.cat([encode_video(vae, p[:, :, None].expand(-1, -1, frames, -1, -1)) for p in pixels.split(8)])
+    guidance = torch.cat(
+        [
+            build_conditioning(canvases[k : k + 8], frames, vae=vae, strides=strides).guidance
+            for k in range(0, len(canvases), 8)
+        ]
+    )
+    tensors = {"guidance": guidance.half(), "clean": clean[:, None].half().repeat(1, takes, 1, 1, 1, 1)}
+    texts = [still_captions(indices, clips.has_background, seed=seed, take=take) for take in range(takes)]
+    return tensors, [list(c) for c in zip(*texts, strict=True)]
+
+
 def cache_latents(
     vae: Any,
     strides: Strides,
@@ -71,16 +98,19 @@ def cache_latents(
     shards: int,
     takes: int,
     seed: int,
+    still_shards: int = 0,
     shard_size: int = SHARD,
 ) -> None:
     """Write shards of `shard_size` samples; those already written are kept, so that an interrupted run goes on."""
     folder.mkdir(parents=True, exist_ok=True)
-    for shard in range(shards):
-        path = folder / f"{shard:05d}.safetensors"
+    wanted = [(f"moving-{k:05d}", k, encode_shard) for k in range(shards)]
+    wanted += [(f"still-{k:05d}", shards + k, encode_still_shard) for k in range(still_shards)]
+    for name, number, make in wanted:
+        path = folder / f"{name}.safetensors"
         if path.exists():
             continue
-        indices = list(range(shard * shard_size, (shard + 1) * shard_size))
-        tensors, captions = encode_shard(vae, strides, defaults, indices, takes=takes, seed=seed)
+        indices = list(range(number * shard_size, (number + 1) * shard_size))
+        tensors, captions = make(vae, strides, defaults, indices, takes=takes, seed=seed)
         temporary = path.with_suffix(".tmp")
         save_file(tensors, temporary, metadata={"captions": json.dumps(captions)})
         temporary.replace(path)

@@ -1,0 +1,104 @@
+"""magref-nano, as it ships: the prompt's motion and the reference's colours show, on seeds not looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from magref import MagrefPipeline, Reference
+from magref.checkpoints.layout import check_diffusers
+from magref.models import EMBEDDED_FOLDER
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SEEDS = (1001, 1002, 1003, 1004)
+
+
+@pytest.fixture(scope="module")
+def nano() -> MagrefPipeline:
+    pipeline = MagrefPipeline.from_pretrained()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def subject_mask(frames: np.ndarray) -> np.ndarray:
+    """(F, H, W): how far each pixel is from the plain backdrop, the median colour of the frames' borders."""
+    border = np.concatenate([frames[:, 0], frames[:, -1], frames[:, :, 0], frames[:, :, -1]], axis=1)
+    backdrop = np.median(border.reshape(-1, 3), axis=0)
+    distance = np.abs(frames - backdrop).max(axis=-1)
+    return np.where(distance > 0.12, distance, 0)
+
+
+def centroid(mask: np.ndarray) -> np.ndarray:
+    """(x, y) of a mask's weight, as shares of the frame's size."""
+    height, width = mask.shape
+    y, x = np.mgrid[0:height, 0:width]
+    total = max(mask.sum(), 1e-6)
+    return np.array([(mask * x).sum() / total / width, (mask * y).sum() / total / height])
+
+
+def shift(nano: MagrefPipeline, prompt: str, picture: str, seed: int) -> np.ndarray:
+    """How far the subject goes (x right, y down), as shares of the frame."""
+    mask = subject_mask(nano(prompt, [EXAMPLES / picture], seed=seed, output_type="np").frames)
+    return centroid(mask[-3:].sum(axis=0)) - centroid(mask[:3].sum(axis=0))
+
+
+def test_all_files_are_small_and_whole():
+    check_diffusers(EMBEDDED_FOLDER)
+    files = [path for path in EMBEDDED_FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 40e6
+    assert (EMBEDDED_FOLDER / "README.md").is_file()
+
+
+@pytest.mark.parametrize("picture", ["bear.png", "star.png"])
+def test_swapping_only_the_motion_word_swaps_the_motion(nano, picture):
+    for one, other, axis in (("right", "left", 0), ("down", "up", 1)):
+        apart = [
+            shift(nano, f"It moves {one}.", picture, seed)[axis]
+            - shift(nano, f"It moves {other}.", picture, seed)[axis]
+            for seed in SEEDS
+        ]
+        assert np.mean(np.array(apart) > 0.1) >= 0.75, apart
+
+
+def test_swapping_only_the_reference_swaps_the_colours(nano):
+    """The subject in the video is nearer in colour to its own reference than to another's."""
+    from PIL import Image
+
+    def own_colour(picture: str) -> np.ndarray:
+        rgba = np.asarray(Image.open(EXAMPLES / picture).convert("RGBA"), dtype=np.float64) / 255
+        return (rgba[..., :3] * rgba[..., 3:]).sum(axis=(0, 1)) / rgba[..., 3].sum()
+
+    def seen_colour(picture: str, seed: int) -> np.ndarray:
+        frames = nano("It stands still.", [EXAMPLES / picture], seed=seed, output_type="np").frames
+        weight = subject_mask(frames)[..., None]
+        return (frames * weight).sum(axis=(0, 1, 2)) / weight.sum()
+
+    right = 0
+    for seed in SEEDS:
+        for picture, other in (("bear.png", "rabbit.png"), ("rabbit.png", "bear.png")):
+            seen = seen_colour(picture, seed)
+            right += np.abs(seen - own_colour(picture)).sum() < np.abs(seen - own_colour(other)).sum()
+    assert right >= 6
+
+
+def test_a_background_reference_shows(nano):
+    """The frames' edges are nearer to the given place than to another."""
+    from PIL import Image
+
+    def edges(frames: np.ndarray) -> np.ndarray:
+        return np.concatenate([frames[:, :6].mean(axis=(0, 1)), frames[:, -6:].mean(axis=(0, 1))])
+
+    scenes = {}
+    for name in ("meadow.png", "desert.png"):
+        picture = Image.open(EXAMPLES / name).convert("RGB").resize((96, 64))
+        scenes[name] = edges(np.asarray(picture, dtype=np.float64)[None] / 255)
+    right = 0
+    for seed in SEEDS:
+        for name in scenes:
+            references = [EXAMPLES / "bear.png", Reference(EXAMPLES / name, role="background")]
+            seen = edges(nano("The bear stands still.", references, seed=seed, output_type="np").frames)
+            distance = {place: np.abs(seen - colours).mean() for place, colours in scenes.items()}
+            right += min(distance, key=distance.__getitem__) == name
+    assert right >= 7
