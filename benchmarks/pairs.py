@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from statistics import median
@@ -55,7 +55,7 @@ def measure(a: Callable[[], object], b: Callable[[], object], count: int) -> tup
     return Pairs(a_wall, b_wall), Pairs(a_processor, b_processor)
 
 
-def print_table(title: str, rows: list[tuple[str, str, Pairs, Pairs, float | None]]) -> None:
+def print_table(title: str, rows: Sequence[tuple[str, str, Pairs, Pairs, float | None]]) -> None:
     """One line for each comparison: name of side a, of side b, wall and processor times, and the ratio aimed at."""
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for name in ("ours", "against"):

@@ -78,7 +78,8 @@ def our_loop(pipe: MagrefPipeline) -> LOOP:
                 latents=noise,
                 output_type="latent",
             )
-        return out.frames
+        latents: torch.Tensor = out.frames
+        return latents
 
     return run
 
@@ -101,7 +102,7 @@ def diffusers_loop(pipe: MagrefPipeline) -> LOOP:
     padded = [F.pad(text, (0, 0, 0, defaults.text_tokens - text.shape[0]))[None] for text in texts]
 
     def run() -> torch.Tensor:
-        return wan(
+        latents: torch.Tensor = wan(
             image=Image.new("RGB", (defaults.width, defaults.height)),
             prompt_embeds=padded[0],
             negative_prompt_embeds=padded[1],
@@ -114,6 +115,7 @@ def diffusers_loop(pipe: MagrefPipeline) -> LOOP:
             output_type="latent",
             return_dict=False,
         )[0]
+        return latents
 
     return run
 

@@ -53,7 +53,7 @@ def main() -> None:
     save(draw_masks([bear, meadow]), "alpha.png")
     save(draw_orders(five), "order.png")
     vae = AutoencoderKLWan.from_pretrained(model / "vae").float()
-    save(draw_input([bear, meadow], vae), "input.png")
+    save(draw_input([bear, meadow], vae), "input.png", colours=256)
 
 
 def cut_out(name: str) -> Reference:
@@ -250,9 +250,11 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
-def save(image: Image.Image, name: str) -> None:
-    """As PNG."""
+def save(image: Image.Image, name: str, *, colours: int | None = None) -> None:
+    """As PNG; with few `colours`, noise takes half the space."""
     path = IMAGES / name
+    if colours is not None:
+        image = image.quantize(colours, dither=Image.Dither.FLOYDSTEINBERG)
     image.save(path, optimize=True)
     print(f"{path.name}: {image.width}x{image.height}, {path.stat().st_size / 1000:.0f} kB")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from magref.synthetic.captions import _PHRASES, BACKDROPS, MOTIONS, PLAIN, captions
-from magref.synthetic.clips import Clips, caption_sample, render, to_uint8, visible_boxes
+from magref.synthetic.clips import Clips, caption_sample, render, still_captions, to_uint8, visible_boxes
 from magref.synthetic.draw import Draw
 
 SIZE = {"frames": 5, "height": 32, "width": 48}
@@ -263,3 +263,15 @@ def test_a_caption_names_a_backdrop_only_where_one_is_given():
     draw = Draw(list(range(200)), 0)
     texts = captions(draw, ["left"] * 200, [None] * 200, [False] * 200)
     assert not any(colour in text for text in texts for colour in ("background", "wall", "backdrop", "orange"))
+
+
+def test_captions_of_stills_name_a_subject_on_white_or_a_place_alone():
+    indices = list(range(100))
+    scenic = [i % 2 == 0 for i in indices]
+    texts = still_captions(indices, scenic, seed=3)
+    assert still_captions([9, 4], [False, True], seed=3) == [texts[9], texts[4]]
+    assert texts != still_captions(indices, scenic, seed=3, take=1)
+    for text, scene in zip(texts, scenic, strict=True):
+        assert any(phrase in text.lower() for phrase in _PHRASES["still"]) or scene
+        assert ("white" in text.lower()) != scene
+        assert all((article == "an") == (word[0] in "aeiou" and word != "one") for article, word in articles([text]))
