@@ -235,3 +235,14 @@ def test_accelerate_hooks_are_noticed_and_gone_when_removed(where):
     assert has_hooks(transformer)
     accelerate.hooks.remove_hook_from_module(module)
     assert not has_hooks(transformer)
+
+
+def test_forward_hooks_and_compiled_blocks_need_the_plain_way():
+    transformer = tiny_transformer(image_encoder=False)
+    assert not has_hooks(transformer)
+    handle = transformer.blocks[1].register_forward_hook(lambda *_: None)
+    assert has_hooks(transformer)
+    handle.remove()
+    assert not has_hooks(transformer)
+    transformer.blocks[0].compile(backend="eager")
+    assert has_hooks(transformer)

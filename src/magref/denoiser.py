@@ -163,7 +163,10 @@ class Denoiser:
 
 
 def has_hooks(transformer: Any) -> bool:
-    """Whether something (offloading, context parallelism, caching) hooks into the transformer's forward."""
+    """Whether something needs the transformer's or its blocks' own forward: offloading, parallelism, compilation."""
+    for module in (transformer, *transformer.blocks):
+        if module._forward_hooks or module._forward_pre_hooks or module._compiled_call_impl is not None:
+            return True
     for module in transformer.modules():
         registry = getattr(module, "_diffusers_hook", None)  # diffusers leaves empty registries behind
         if hasattr(module, "_hf_hook") or (registry is not None and registry.hooks):

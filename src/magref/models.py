@@ -50,7 +50,7 @@ def find_model(name: str | Path | None = None) -> Model:
     if name is None or str(name) == EMBEDDED_NAME:
         return _diffusers_model(EMBEDDED_NAME, EMBEDDED_FOLDER)
     folder = Path(name).expanduser()
-    if folder.exists():
+    if _exists(folder):
         if layout.is_published(folder):
             layout.check_published(folder)
             return Model(str(folder), folder, "published", GenerationDefaults(), Strides())
@@ -58,6 +58,13 @@ def find_model(name: str | Path | None = None) -> Model:
     if _HUB_ID.fullmatch(str(name)):
         return _hub_model(str(name))
     raise CheckpointError(f"the model {name} is neither a folder here nor a hub id (owner/name); check its path")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long to be a path
+        return False
 
 
 def load_model(model: Model, dtype: torch.dtype, *, transformer_file: Path | None = None) -> MagrefPipeline:
