@@ -43,8 +43,8 @@ class Canvas:
         height, width = self.mask.shape
         if height % stride or width % stride:
             raise InputError(f"a {width}x{height} canvas does not divide by {stride}; use a multiple of it")
-        blocks = self.mask.reshape(height // stride, stride, width // stride, stride)
-        return np.logical_or.reduce(blocks, axis=(1, 3))
+        rows = np.logical_or.reduce(self.mask.reshape(height // stride, stride, width), axis=1)
+        return np.logical_or.reduce(rows.reshape(height // stride, width // stride, stride), axis=2)
 
 
 def compose_canvas(

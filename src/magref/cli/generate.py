@@ -11,6 +11,7 @@ from magref.batch import read_cases
 from magref.errors import InputError
 from magref.generation import Job, Request, plan, replayed, run
 from magref.models import find_model
+from magref.outputs import VIDEO_ENDINGS
 from magref.references import Reference
 
 
@@ -50,8 +51,12 @@ def generate(
     solver: Annotated[str | None, typer.Option(metavar="unipc|dpm++", help="Sampler.")] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes noise and layout; none: a random one, on record.")] = None,
     count: Annotated[int, typer.Option(help="How many videos, with seeds counting up.")] = 1,
-    order: Annotated[str, typer.Option(metavar="given|shuffled", help="Layout of the references.")] = "given",
-    mask: Annotated[str, typer.Option(metavar="rectangle|alpha", help="What the region mask marks.")] = "rectangle",
+    order: Annotated[
+        str | None, typer.Option(metavar="given|shuffled", help="Layout of the references; none: given.")
+    ] = None,
+    mask: Annotated[
+        str | None, typer.Option(metavar="rectangle|alpha", help="What the region mask marks; none: rectangle.")
+    ] = None,
     dtype: Annotated[str | None, typer.Option(metavar="float32|bfloat16|float16", help="Precision.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; none: the best one here.")] = None,
     preview: Annotated[Path | None, typer.Option(help="Write the canvas and its mask to this picture.")] = None,
@@ -96,8 +101,8 @@ def generate(
         }
         fixed |= {"--seed": seed, "--size": size, "--frames": frames, "--steps": steps, "--lora": lora}
         fixed |= {"--guidance": guidance, "--shift": shift, "--solver": solver, "--fps": fps, "--dtype": dtype}
-        fixed |= {"--negative-prompt": negative_prompt, "--transformer": transformer}
-        given = [name for name, value in fixed.items() if value]
+        fixed |= {"--negative-prompt": negative_prompt, "--transformer": transformer, "--order": order, "--mask": mask}
+        given = [name for name, value in fixed.items() if value is not None and value != []]
         if given or count != 1:
             raise InputError(f"--replay takes everything from the sidecar; leave out {', '.join(given) or '--count'}")
         run(*replayed(replay, output, request))
@@ -107,7 +112,7 @@ def generate(
             raise InputError("--batch takes prompts and pictures from its file; leave out PROMPT, REF, --background")
         cases = read_cases(batch)
         folder = Path("outputs") if output == Path("out.mp4") else output
-        if folder.suffix:
+        if folder.suffix.lower() in (*VIDEO_ENDINGS, ".json"):
             raise InputError(f"with --batch the output {folder} is a folder; give a name without ending")
         jobs = [Job(folder / f"{case.id}.mp4", case.prompt, case.references(), seed) for case in cases]
         found = find_model(model)

@@ -22,7 +22,7 @@ from magref.training.latents import LatentSamples
 class TransformerRecipe:
     """What the shipped transformer was trained with."""
 
-    steps: int = 4000
+    steps: int = 4200
     batch: int = 16
     learning_rate: float = 1e-3
     final_learning_rate: float = 2e-5
