@@ -12,6 +12,9 @@ from magref import __version__
 from magref.cli import generate, models
 from magref.errors import MagrefError
 
+INTERRUPTED = 130
+"""The exit code of a program that was interrupted from the keyboard."""
+
 app = typer.Typer(
     name="magref",
     help="Videos of your own people, objects and places, from reference pictures and a prompt.",
@@ -45,11 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except typer.TyperException as error:
         _fail(f"{error.format_message().rstrip('.')}; see magref --help")
     except (KeyboardInterrupt, typer.Abort):
-        print("magref: interrupted; what was finished is kept, nothing is half written", file=sys.stderr)
-        sys.exit(130)
+        code = INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    if code == INTERRUPTED:  # typer itself may turn an interrupt into this code
+        print("magref: interrupted; what was finished is kept, nothing is half written", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 
