@@ -36,7 +36,7 @@ NANO_VAE = {
 
 @dataclass(frozen=True)
 class AutoencoderRecipe:
-    """What the shipped autoencoder was trained with. Losses are on pixels in [-1, 1]."""
+    """The defaults of the shipped autoencoder; its model card says where its own run differed."""
 
     image_steps: int = 2000
     clip_steps: int = 1000

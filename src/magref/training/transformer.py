@@ -20,7 +20,7 @@ from magref.training.latents import LatentSamples
 
 @dataclass(frozen=True)
 class TransformerRecipe:
-    """What the shipped transformer was trained with."""
+    """The defaults of the shipped transformer; its model card says where its own run differed."""
 
     steps: int = 4200
     batch: int = 16
