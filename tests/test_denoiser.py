@@ -92,7 +92,8 @@ def test_equal_one_pass_after_the_other(monkeypatch, image_encoder):
     transformer = tiny_transformer(image_encoder)
     batched = velocities(Denoiser, transformer, [7, 12])
     batches = []
-    transformer.blocks[1].ffn.register_forward_hook(lambda module, args, output: batches.append(args[0].shape[0]))
+    last = transformer.blocks[1].ffn.net[2]
+    last.register_forward_hook(lambda module, args, output: batches.append(args[0].shape[0]))
     monkeypatch.setattr(denoiser, "BATCHED_TOKENS", 11)  # 2 x 2 x 3 are 12
     assert_equal_velocities(transformer, [7, 12])
     assert batches == [1, 1, 1, 1]  # two passes of each denoiser
@@ -103,10 +104,19 @@ def test_equal_one_pass_after_the_other(monkeypatch, image_encoder):
 def test_up_to_the_limit_the_passes_are_one_batch(monkeypatch):
     transformer = tiny_transformer()
     batches = []
-    transformer.blocks[1].ffn.register_forward_hook(lambda module, args, output: batches.append(args[0].shape[0]))
+    last = transformer.blocks[1].ffn.net[2]
+    last.register_forward_hook(lambda module, args, output: batches.append(args[0].shape[0]))
     monkeypatch.setattr(denoiser, "BATCHED_TOKENS", 12)
     velocities(Denoiser, transformer, [7, 12])
     assert batches == [2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_the_feed_forward_activation_is_gelu_in_its_tanh_form(dtype):
+    x = torch.cat([torch.linspace(-12, 12, 4001), torch.tensor([-6e4, -300.0, 0.0, 300.0, 6e4])]).to(dtype)
+    expected = F.gelu(x.double(), approximate="tanh")
+    difference = (denoiser.gelu_(x.clone()).double() - expected).abs() / expected.abs().clamp(min=1)
+    assert difference.max() < 3 * torch.finfo(dtype).eps
 
 
 def with_lora(transformer, **changes):

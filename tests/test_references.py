@@ -390,3 +390,11 @@ def test_damaged_files_are_read_or_refused_in_one_sentence(tmp_path, content, ch
         assert str(path) in sentence
     else:
         assert reference.rgb.mode == "RGB"
+
+
+def test_the_hash_is_of_the_pixels_when_the_picture_was_opened():
+    image = quarters()
+    expected = opened(image.copy()).sha256
+    reference = opened(image)
+    image.putpixel((0, 0), (1, 2, 3))
+    assert reference.sha256 == expected

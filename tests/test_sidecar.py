@@ -11,14 +11,13 @@ from PIL import Image
 
 from magref import sidecar as sidecars
 from magref.errors import CheckpointError, InputError, OutputError
-from magref.references import Reference, open_references
+from magref.references import Reference, file_sha256, open_references
 from magref.settings import GenerationSettings
 from magref.sidecar import (
     LoraRecord,
     ModelRecord,
     ReferenceRecord,
     Sidecar,
-    file_sha256,
     installed_versions,
     metadata_of,
     read_sidecar,

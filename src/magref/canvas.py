@@ -6,6 +6,7 @@ The published checkpoint was trained with references in the cells of a grid, not
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,20 +77,24 @@ def compose_canvas(
     cells = grid_cells(len(opened), height, width)
     image = Image.new("RGB", (width, height), "white")
     region = np.zeros((height, width), dtype=np.bool_)
-    rectangles = []
-    for reference, index in zip(opened, cell_order(len(opened), order, seed), strict=True):
-        box = letterbox(reference.rgb.size, cells[index])
+    order_of_cells = cell_order(len(opened), order, seed)
+    rectangles = [letterbox(r.rgb.size, cells[cell]) for r, cell in zip(opened, order_of_cells, strict=True)]
+    with ThreadPoolExecutor() as threads:  # Pillow resizes outside the interpreter's lock
+        pictures = list(threads.map(_resize, [r.rgb for r in opened], rectangles))
+    for reference, picture, box in zip(opened, pictures, rectangles, strict=True):
         left, top, right, bottom = box
-        size = (right - left, bottom - top)
-        image.paste(reference.rgb.resize(size, Image.Resampling.LANCZOS), (left, top))
+        image.paste(picture, (left, top))
         if mask == "alpha" and reference.alpha is not None:
-            alpha = reference.alpha.resize(size, Image.Resampling.LANCZOS)
-            region[top:bottom, left:right] = np.asarray(alpha) >= 128
+            region[top:bottom, left:right] = np.asarray(_resize(reference.alpha, box)) >= 128
         else:
             region[top:bottom, left:right] = True
-        rectangles.append(box)
     region.flags.writeable = False
     return Canvas(image, region, tuple(rectangles), tuple(opened))
+
+
+def _resize(picture: Image.Image, box: Box) -> Image.Image:
+    left, top, right, bottom = box
+    return picture.resize((right - left, bottom - top), Image.Resampling.LANCZOS)
 
 
 def grid_cells(count: int, height: int, width: int) -> list[Box]:

@@ -103,11 +103,12 @@ class Denoiser:
         dtype = text.dtype
         times = embedder.timesteps_proj(timesteps.to(self._guidance.device))
         self._temb = embedder.time_embedder(times.to(embedder.time_embedder.linear_1.weight.dtype)).to(dtype)
-        modulation = embedder.time_proj(embedder.act_fn(self._temb))
-        self._modulation = modulation.unflatten(1, (6, -1)).float()  # (steps, 6, dim)
-        tokens = self._rotary.shape[1]
-        passes = list(range(len(texts)))
-        self._groups = [passes] if tokens <= BATCHED_TOKENS else [[p] for p in passes]
+        self._modulation = embedder.time_proj(embedder.act_fn(self._temb)).unflatten(1, (6, -1)).float()
+        tables = torch.cat([block.scale_shift_table for block in transformer.blocks]).float()  # (blocks, 6, dim)
+        self._tables = tables + tables.new_tensor([0, 1, 0, 0, 1, 0])[:, None]  # scales are offsets from one
+        count = len(texts)
+        together = self._rotary.shape[1] <= BATCHED_TOKENS
+        self._groups = [slice(0, count)] if together else [slice(g, g + 1) for g in range(count)]
 
     @torch.no_grad()
     def __call__(self, latents: torch.Tensor, step: int) -> list[torch.Tensor]:
@@ -115,31 +116,30 @@ class Denoiser:
         model = self._transformer
         x = torch.cat([latents.to(self._guidance.dtype), self._guidance], dim=1)
         x = model.patch_embedding(x).flatten(2).transpose(1, 2).contiguous()  # (1, S, dim)
-        modulation = self._modulation[step]
-        first = model.blocks[0]
-        x = self._self_attention(first, x, modulation)
+        modulation = self._tables + self._modulation[step]  # (blocks, 6, dim)
+        x = self._self_attention(model.blocks[0], x, modulation[0])
         outputs: list[torch.Tensor] = []
         for group in self._groups:
-            h = x.expand(len(group), -1, -1)
+            h = x.expand(group.stop - group.start, -1, -1)
             for index, block in enumerate(model.blocks):
                 if index > 0:
-                    h = self._self_attention(block, h, modulation)
+                    h = self._self_attention(block, h, modulation[index])
                 h = h + self._cross_attention(index, block, h, group)
-                h = _feed_forward(block, h, modulation)
+                h = _feed_forward(block, h, modulation[index])
             outputs.extend(self._velocity(h, step, latents).split(1))
         return outputs
 
     def _self_attention(self, block: Any, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
-        shift, scale, gate = (block.scale_shift_table + modulation)[0, :3].unbind(0)
+        shift, scale, gate = modulation[:3].unbind(0)
         attn = block.attn1
-        normed = (block.norm1(x.float()) * (1 + scale) + shift).type_as(x)
+        normed = _modulate(block.norm1, x, shift, scale)
         query = rotate(attn.norm_q(attn.to_q(normed)).unflatten(2, (attn.heads, -1)), self._rotary)
         key = rotate(attn.norm_k(attn.to_k(normed)).unflatten(2, (attn.heads, -1)), self._rotary)
         value = attn.to_v(normed).unflatten(2, (attn.heads, -1))
         attended = dispatch_attention_fn(query, key, value, backend=attn.processor._attention_backend)
-        return (x.float() + attn.to_out[0](attended.flatten(2, 3)) * gate).type_as(x)
+        return _add_gated(x, attn.to_out[0](attended.flatten(2, 3)), gate)
 
-    def _cross_attention(self, index: int, block: Any, x: torch.Tensor, group: list[int]) -> torch.Tensor:
+    def _cross_attention(self, index: int, block: Any, x: torch.Tensor, group: slice) -> torch.Tensor:
         attn = block.attn2
         normed = block.norm2(x.float()).type_as(x)
         query = attn.norm_q(attn.to_q(normed)).unflatten(2, (attn.heads, -1)).transpose(1, 2)  # (G, heads, S, d)
@@ -147,7 +147,7 @@ class Denoiser:
         attended = F.scaled_dot_product_attention(query, key[group], value[group], attn_mask=self._text_bias[group])
         image = self._image_kv[index]
         if image is not None:
-            key, value = (part.expand(len(group), -1, -1, -1) for part in image)
+            key, value = (part.expand(x.shape[0], -1, -1, -1) for part in image)
             attended = attended + F.scaled_dot_product_attention(query, key, value)
         return attn.to_out[0](attended.transpose(1, 2).flatten(2, 3))
 
@@ -231,6 +231,29 @@ def rotate(x: torch.Tensor, rotary: torch.Tensor) -> torch.Tensor:
 
 
 def _feed_forward(block: Any, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
-    shift, scale, gate = (block.scale_shift_table + modulation)[0, 3:].unbind(0)
-    normed = (block.norm3(x.float()) * (1 + scale) + shift).type_as(x)
-    return (x.float() + block.ffn(normed).float() * gate).type_as(x)
+    shift, scale, gate = modulation[3:].unbind(0)
+    expand, _, contract = block.ffn.net
+    hidden = expand.proj(_modulate(block.norm3, x, shift, scale))
+    return _add_gated(x, contract(gelu_(hidden)), gate)
+
+
+def _modulate(norm: Any, x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """A block's norm, in float32, then scale and shift."""
+    normed = F.layer_norm(x.float(), x.shape[-1:], norm.weight, norm.bias, norm.eps)
+    return torch.addcmul(shift, normed, scale).type_as(x)
+
+
+def _add_gated(x: torch.Tensor, update: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+    return torch.addcmul(x.float(), update.float(), gate).type_as(x)
+
+
+def gelu_(x: torch.Tensor) -> torch.Tensor:
+    """The tanh approximation of GELU; overwrites `x` on a CPU.
+
+    There torch's own kernel takes twice the time of this equal form: 0.5 x (1 + tanh(a)) = x sigmoid(2 a).
+    """
+    if x.device.type != "cpu":
+        return F.gelu(x, approximate="tanh")
+    slope = 2 * math.sqrt(2 / math.pi)
+    argument = torch.addcmul(x.new_tensor(slope), x, x, value=slope * 0.044715).mul_(x)
+    return x.mul_(argument.sigmoid_())

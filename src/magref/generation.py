@@ -17,7 +17,7 @@ from magref.errors import InputError
 from magref.models import EMBEDDED_NAME, Model, find_model, load_model
 from magref.outputs import IMAGE_ENDINGS, check_output, write_image
 from magref.prompts import check_prompt
-from magref.references import Reference
+from magref.references import Reference, file_sha256
 from magref.settings import GenerationSettings, resolve_settings
 from magref.sheets import canvas_preview, contact_sheet
 from magref.sidecar import (
@@ -26,7 +26,6 @@ from magref.sidecar import (
     ReferenceRecord,
     Sidecar,
     TransformerRecord,
-    file_sha256,
     installed_versions,
     metadata_of,
     read_sidecar,

@@ -9,6 +9,7 @@ import stat
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -53,7 +54,7 @@ class OpenReference:
     """A reference whose pixels have been read.
 
     `rgb` is the picture, upright, cropped and composited onto white; `alpha` its transparency, None where it has none;
-    `sha256` is taken over the whole file, or over size and pixels where the picture did not come from a file.
+    `identity` is what `sha256` comes from: a file's hash, or else the upright picture before it was cropped.
     """
 
     rgb: Image.Image
@@ -61,8 +62,16 @@ class OpenReference:
     role: Role
     label: str | None
     path: Path | None
-    sha256: str
+    identity: str | Image.Image
     crop: Crop | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Over the whole file, or over size and pixels where the picture did not come from a file."""
+        if isinstance(self.identity, str):
+            return self.identity
+        header = f"{self.identity.mode}{self.identity.size}".encode()
+        return hashlib.sha256(header + self.identity.convert("RGBA").tobytes()).hexdigest()
 
 
 def open_references(references: Sequence[Reference | ImageLike]) -> list[OpenReference]:
@@ -97,7 +106,7 @@ def open_reference(reference: Reference, name: str = "the given image") -> OpenR
         raise InputError(f"{name} is of type {type(given).__name__}; give a path or a PIL image")
     try:
         image = _upright(source, name, uncropped=reference.crop is None)
-        digest = _sha256(image, path)
+        identity = image if path is None else file_sha256(path)
         if reference.crop is not None:
             image = _cropped(image, reference.crop, name)
         rgb, alpha = _on_white(image)
@@ -110,7 +119,13 @@ def open_reference(reference: Reference, name: str = "the given image") -> OpenR
     except Exception as error:  # Pillow's readers raise whatever a damaged file provokes
         why = str(error) or type(error).__name__
         raise InputError(f"{name} cannot be read ({why}); check or replace the file") from None
-    return OpenReference(rgb, alpha, reference.role, reference.label, path, digest, reference.crop)
+    return OpenReference(rgb, alpha, reference.role, reference.label, path, identity, reference.crop)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's whole content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_file(path: Path) -> None:
@@ -127,7 +142,7 @@ def _check_file(path: Path) -> None:
 
 
 def _upright(source: Path | Image.Image, name: str, *, uncropped: bool) -> Image.Image:
-    """The pixels, decoded only after the size that the file's header gives has been checked."""
+    """A copy of the pixels, decoded only after the size that the file's header gives has been checked."""
     if isinstance(source, Path):
         with warnings.catch_warnings():  # Pillow's own warning of large pictures is not needed
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -137,14 +152,6 @@ def _upright(source: Path | Image.Image, name: str, *, uncropped: bool) -> Image
     if uncropped:
         _check_sides(source.size, name)
     return ImageOps.exif_transpose(source)
-
-
-def _sha256(upright: Image.Image, path: Path | None) -> str:
-    if path is not None:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    header = f"{upright.mode}{upright.size}".encode()
-    return hashlib.sha256(header + upright.convert("RGBA").tobytes()).hexdigest()
 
 
 def _check_crop(crop: Sequence[int]) -> Crop:
@@ -190,7 +197,7 @@ def _on_white(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     if image.mode.startswith("I;16"):  # Pillow's own conversion would clip 16-bit grey to white
         image = Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
     if not image.has_transparency_data:
-        return image.convert("RGB"), None
+        return image if image.mode == "RGB" else image.convert("RGB"), None
     rgba = image.convert("RGBA")
     white = Image.new("RGBA", rgba.size, "white")
     return Image.alpha_composite(white, rgba).convert("RGB"), rgba.getchannel("A")

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 from magref import __version__
 from magref.errors import CheckpointError, InputError
 from magref.outputs import VIDEO_ENDINGS, writing
-from magref.references import Crop, OpenReference, Reference, Role
+from magref.references import Crop, OpenReference, Reference, Role, file_sha256
 from magref.settings import GenerationSettings, Record
 from magref.video import read_metadata
 
@@ -214,12 +214,6 @@ def reopen_references(sidecar: Sidecar, base: Path) -> list[Reference]:
             raise InputError(f"the reference {there[0]} has changed since the video was made; put the old one back")
         references.append(Reference(same[0], role=record.role, label=record.label, crop=record.crop))
     return references
-
-
-def file_sha256(path: str | Path) -> str:
-    """The sha256 of a file's whole content."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_sha256(weights: str | Path | Sequence[str | Path]) -> str:

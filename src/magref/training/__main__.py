@@ -28,8 +28,8 @@ from magref.training.transformer import TransformerRecipe, train_transformer
 
 STAGES = ("autoencoder", "latents", "transformer", "export")
 LATENTS_SEED = 1
-LATENT_SHARDS = 44
-STILL_SHARDS = 12
+LATENT_SHARDS = 68
+STILL_SHARDS = 24
 TAKES = 3
 
 
@@ -42,11 +42,14 @@ def main() -> None:
         "--shards", type=int, default=LATENT_SHARDS, help=f"of {SHARD} subjects with {TAKES} clips each"
     )
     parser.add_argument("--steps", type=int, default=TransformerRecipe.steps, help="of the transformer")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the transformer for its training; needs a C++ compiler"
+    )
     options = parser.parse_args()
     stages = {
         "autoencoder": lambda: make_autoencoder(options.folder),
         "latents": lambda: make_latents(options.folder, options.shards),
-        "transformer": lambda: make_transformer(options.folder, options.steps),
+        "transformer": lambda: make_transformer(options.folder, options.steps, compiled=options.compile),
         "export": lambda: make_model(options.folder),
     }
     for name in (options.stage,) if options.stage else STAGES:
@@ -91,7 +94,7 @@ def make_latents(folder: Path, shards: int) -> None:
     )
 
 
-def make_transformer(folder: Path, steps: int) -> None:
+def make_transformer(folder: Path, steps: int, *, compiled: bool) -> None:
     """Train transformer and text encoder; their moving averages are saved beside the tokenizer."""
     recipe = TransformerRecipe(steps=steps)
     torch.manual_seed(recipe.seed)
@@ -106,6 +109,7 @@ def make_transformer(folder: Path, steps: int) -> None:
         tokenizer,
         folder / "transformer_run",
         text_tokens=DEFAULTS.text_tokens,
+        compiled=compiled,
     )
     torch.save(
         {"transformer": transformer.state_dict(), "text_encoder": text_encoder.state_dict()}, folder / "averages.pt"
