@@ -364,7 +364,6 @@ MISTAKES = {
     "height is text": (REFS, {"height": "32"}, "height '32' is not a whole number"),
     "frames": (REFS, {"num_frames": 8}, "8 frames .* use 5 or 9"),
     "dropped frames": (REFS, {"drop_frames": 9}, "9 of 9 frames .* use 0 to 8"),
-    "default dropped frames": (REFS, {"num_frames": 1}, "4 of 1 frames .* use 0"),
     "steps": (REFS, {"num_inference_steps": 0}, "0 steps .* use 1 or more"),
     "guidance": (REFS, {"guidance_scale": -1}, "guidance scale -1 is negative; use 0 or more"),
     "shift": (REFS, {"flow_shift": 0}, "flow shift 0 is not positive"),

@@ -162,3 +162,8 @@ def test_any_size_either_resolves_or_names_sizes_that_do(height, width, frames):
     else:
         VideoShape(frames, height, width).check(STRIDES)
         assert (made.height, made.width, made.num_frames) == (height, width, frames)
+
+
+@pytest.mark.parametrize(("frames", "dropped"), [(1, 0), (5, 4), (81, 4)])
+def test_a_default_never_drops_all_frames(frames, dropped):
+    assert resolve(num_frames=frames).drop_frames == dropped

@@ -21,8 +21,9 @@ from magref.training.autoencoder import (
     use_image_fast_path,
 )
 from magref.training.latents import LatentSamples, cache_latents, canvases_of, encode_shard, read_shards
+from magref.training.muon import Muon, orthogonalise
 from magref.training.nano import TEXT_WIDTH, build_text_encoder, build_tokenizer
-from magref.training.transformer import TransformerRecipe, text_rows, train_transformer
+from magref.training.transformer import TransformerRecipe, learning_rate, text_rows, train_transformer
 from tiny import TRANSFORMER, tiny_vae
 
 SMALL = AutoencoderRecipe(
@@ -117,6 +118,30 @@ class TestLatents:
         assert sorted(seen) == sorted(stored)
 
 
+class TestMuon:
+    @pytest.mark.parametrize("shape", [(48, 48), (96, 24), (24, 96)], ids=str)
+    def test_orthogonalising_keeps_the_singular_vectors_and_evens_out_the_values(self, shape):
+        matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+        left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+        core = left.mT @ orthogonalise(matrices) @ right.mT
+        values = core.diagonal(dim1=1, dim2=2)
+        # Newton-Schulz with these coefficients lets the smallest values of a square matrix lag behind.
+        assert values.quantile(0.1) > 0.6
+        assert values.max() < 1.3
+        assert (core - torch.diag_embed(values)).abs().max() < 1e-3
+
+    def test_its_updates_are_as_large_as_those_of_adamw(self):
+        parameter = torch.nn.Parameter(torch.zeros(64, 256))
+        parameter.grad = torch.randn(64, 256, generator=torch.Generator().manual_seed(0)) * 1e-4
+        Muon([parameter], lr=0.5).step()
+        assert parameter.square().mean().sqrt().item() == pytest.approx(0.5 * 0.2, rel=0.2)
+
+    def test_what_has_no_gradient_stays(self):
+        parameter = torch.nn.Parameter(torch.ones(4, 4))
+        Muon([parameter], lr=0.5).step()
+        assert torch.equal(parameter, torch.ones(4, 4))
+
+
 class TestTransformer:
     def run(self, folder, latents, tokenizer, steps: int) -> WanTransformer3DModel:
         torch.manual_seed(0)
@@ -138,6 +163,14 @@ class TestTransformer:
         parts = self.run(tmp_path / "parts", latents, tokenizer, 8)
         for name, tensor in whole.state_dict().items():
             assert torch.equal(tensor, parts.state_dict()[name]), name
+
+    def test_the_rate_warms_up_holds_and_ends_at_zero(self):
+        recipe = TransformerRecipe(steps=100, warmup_steps=10, learning_rate=1.0)
+        rates = [learning_rate(recipe, step) for step in range(101)]
+        assert rates[0] == pytest.approx(0.1)
+        assert set(rates[9:70]) == {1.0}
+        assert rates[85] == pytest.approx(0.5)
+        assert rates[100] == 0
 
     def test_text_rows_are_zero_beyond_the_caption(self, tokenizer):
         encoder = build_text_encoder(len(tokenizer))

@@ -91,17 +91,18 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None = None, **kwargs: Any) -> MagrefPipeline:
         """Load a model in diffusers layout from a folder or the Hugging Face hub; no name: the embedded magref-nano.
 
-        Without `torch_dtype`, weights load in the precision they were saved in, bfloat16 as float32 where the machine
-        has no fast bfloat16 (a hub id: as diffusers does). The VAE always loads in float32.
+        Without `torch_dtype` (or `dtype`, its new name in diffusers), weights load in the precision they were saved in,
+        bfloat16 as float32 where the machine has no fast bfloat16 (a hub id: as diffusers does). The VAE always loads
+        in float32.
         """
         location = Path(pretrained_model_name_or_path or EMBEDDED_FOLDER).expanduser()
-        dtype = kwargs.get("torch_dtype")
+        dtype = kwargs.pop("torch_dtype", None) or kwargs.pop("dtype", None)
         if dtype is None and location.is_dir():
             dtype = {part: loading_dtype(stored) for part, stored in stored_dtypes(location).items()}
         elif isinstance(dtype, torch.dtype):
             dtype = {"default": dtype}
         if isinstance(dtype, dict):
-            kwargs["torch_dtype"] = {**dtype, "vae": torch.float32}
+            kwargs["dtype"] = {**dtype, "vae": torch.float32}
         name = str(location) if location.exists() else str(pretrained_model_name_or_path)
         return super().from_pretrained(name, **kwargs)
 

@@ -73,8 +73,11 @@ def resolve_settings(
     seed = secrets.randbelow(2**31) if seed is None else seed
     for name, value in {**values, "prompt": prompt, "seed": seed}.items():
         _check_kind(name, value)
-    frames, drop = values["num_frames"], values["drop_frames"]
+    frames = values["num_frames"]
     VideoShape(frames, values["height"], values["width"]).check(strides)
+    if given.get("drop_frames") is None:
+        values["drop_frames"] = min(defaults.drop_frames, frames - 1)  # a picture asked for is not dropped
+    drop = values["drop_frames"]
     if values["num_inference_steps"] < 1:
         raise InputError(f"{values['num_inference_steps']} steps were asked for; use 1 or more")
     if not 0 <= drop < frames:

@@ -45,9 +45,8 @@ def text_rows(
 
 
 def learning_rate(recipe: TransformerRecipe, step: int) -> float:
-    """Linear warm-up, the full rate for half of the steps, then linearly to zero."""
-    remaining = 2 * (1 - step / recipe.steps)
-    return recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup_steps, remaining)
+    """Linear warm-up, the full rate, and over the last three tenths of the steps linearly to zero."""
+    return recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup_steps, (1 - step / recipe.steps) / 0.3)
 
 
 def optimizers(recipe: TransformerRecipe, models: torch.nn.Module) -> list[torch.optim.Optimizer]:
