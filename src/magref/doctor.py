@@ -42,7 +42,7 @@ PACKAGES = (
     "rich",
     "typer",
 )
-EXTRAS = {"gguf": ("gguf",)}
+EXTRAS = {"gguf": ("gguf",), "train": ("pyarrow",)}
 """Extra of this package -> the packages it installs."""
 MODEL_FOLDERS = (Path("models"), Path("ckpts"))
 """Looked through in the current folder, each model one level down."""

@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -227,6 +228,48 @@ def read_video(path: str | Path) -> tuple[Frames, float]:
     if not rate:
         raise InputError(f"the video {path} states no frame rate; write it again with one")
     return np.stack(images), float(rate)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video's file says of it, its pictures upright."""
+
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+
+
+def probe_video(path: str | Path) -> VideoInfo:
+    """Size, rate and number of frames of a video; only its first frame is decoded.
+
+    Raises:
+        InputError: the file is missing or not a video.
+    """
+    import av
+
+    path = _check_video(path)
+    with (
+        _av_errors(f"the video {path} cannot be read", InputError),
+        av.open(str(path), metadata_errors="ignore") as container,
+    ):
+        if not container.streams.video:
+            raise InputError(f"{path} has no pictures in it; give a video")
+        stream = container.streams.video[0]
+        rate = stream.average_rate or stream.guessed_rate
+        first = next(container.decode(stream), None)
+        if first is None:
+            raise InputError(f"the video {path} has no frames; give another file")
+        if not rate:
+            raise InputError(f"the video {path} states no frame rate; write it again with one")
+        height, width = first.height, first.width
+        if getattr(first, "rotation", 0) % 180:
+            height, width = width, height
+        frames = stream.frames
+        if not frames:  # not every format states it
+            container.seek(0)
+            frames = sum(packet.size > 0 for packet in container.demux(stream))
+    return VideoInfo(frames, height, width, float(rate))
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

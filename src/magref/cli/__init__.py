@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from magref import __version__
-from magref.cli import generate, models
+from magref.cli import datasets, generate, models
 from magref.errors import MagrefError
 
 INTERRUPTED = 130
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 generate.register(app)
 models.register(app)
+datasets.register(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,344 @@
+"""Reading and writing dataset folders: Parquet manifest, mp4, PNG (see `format.py`)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydantic import ValidationError
+
+from magref.dataset.format import (
+    INFO_FILE,
+    VERSION,
+    Clip,
+    DatasetInfo,
+    Mask,
+    Picture,
+    Pixels,
+    Provenance,
+    Sample,
+    Subject,
+    find_span,
+)
+from magref.errors import InputError, OutputError, ResourceError
+from magref.outputs import write_image, writing
+from magref.references import Role
+from magref.sidecar import first_problem
+from magref.video import Frames, probe_video, write_video
+
+if TYPE_CHECKING:
+    import pyarrow
+
+PART_SAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class NewPicture:
+    """A candidate reference to be written; fields as in `Picture`."""
+
+    image: Image.Image
+    frame: int | None = None
+    box: Pixels | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class NewSubject:
+    """A subject to be written; fields as in `Subject`. Without `span`, the label's first place in the caption."""
+
+    key: str
+    role: Role
+    pictures: Sequence[NewPicture]
+    label: str | None = None
+    span: tuple[int, int] | None = None
+    identity: str | None = None
+
+
+class DatasetWriter:
+    """Adds samples to a new or an existing dataset folder; use it in a `with` block.
+
+    A sample's files are written before its row, and rows in parts of `part_samples`, each part whole or not at all:
+    after a kill, at most the rows of an unfinished part are missing, and adding those samples again replaces their
+    files.
+    """
+
+    def __init__(self, folder: str | Path, info: DatasetInfo, *, part_samples: int = PART_SAMPLES) -> None:
+        self.folder = Path(folder).expanduser()
+        self._part_samples = part_samples
+        self._rows: list[Sample] = []
+        _parquet()
+        if (self.folder / INFO_FILE).exists():
+            existing = Dataset(self.folder)
+            if existing.info != info:
+                raise OutputError(
+                    f"{self.folder} is the dataset {existing.info.name!r} with other data; choose another"
+                )
+            self._ids = set(existing.ids())
+        else:
+            if self.folder.exists() and any(self.folder.iterdir()):
+                raise OutputError(f"the folder {self.folder} is not empty and no dataset; choose another")
+            self._ids = set()
+            with writing(self.folder / INFO_FILE) as path:
+                path.write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.flush()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._ids
+
+    def add(
+        self,
+        name: str,
+        caption: str,
+        video: Frames | str | Path,
+        subjects: Sequence[NewSubject],
+        *,
+        fps: float | None = None,
+        window: tuple[int, int] | None = None,
+        masks: Mapping[tuple[str, int], npt.NDArray[np.bool_]] | None = None,
+        provenance: Provenance | None = None,
+    ) -> Sample:
+        """Write one sample and note its row.
+
+        Args:
+            name: its id; each must be new (`name in writer` tells).
+            video: frames, uint8 (F, H, W, 3), with their `fps`; or an .mp4 file, which is copied as it is.
+            window: first and last + 1 of the frames that the caption is about; all by default.
+            masks: (subject's key, frame) -> (H, W), True inside.
+
+        Raises:
+            InputError: the sample contradicts itself, or its id exists.
+        """
+        if name in self._ids:
+            raise InputError(f"the dataset has a sample {name!r} already; give each its own id")
+        masks = masks or {}
+        sample = self._sample(name, caption, video, subjects, fps, window, masks, provenance or Provenance())
+        clip = self.folder / sample.clip.path
+        if isinstance(video, (str, Path)):
+            with writing(clip, overwrite=True) as path:
+                shutil.copyfile(video, path)
+        else:
+            write_video(video, clip, fps=sample.clip.fps, overwrite=True)
+        for subject, new in zip(sample.subjects, subjects, strict=True):
+            for picture, candidate in zip(subject.pictures, new.pictures, strict=True):
+                write_image(candidate.image.convert("RGBA"), self.folder / picture.path, overwrite=True)
+        for mask, inside in zip(sample.masks, masks.values(), strict=True):
+            write_image(Image.fromarray(inside.astype(np.uint8) * 255), self.folder / mask.path, overwrite=True)
+        self._rows.append(sample)
+        self._ids.add(name)
+        if len(self._rows) >= self._part_samples:
+            self.flush()
+        return sample
+
+    def flush(self) -> None:
+        """Write the rows noted so far as one part of the manifest."""
+        if not self._rows:
+            return
+        arrow, parquet = _parquet()
+        table = arrow.Table.from_pylist([row.model_dump(mode="json") for row in self._rows], schema=_schema())
+        number = len(list((self.folder / "manifest").glob("part-*.parquet")))
+        with writing(self.folder / "manifest" / f"part-{number:05d}.parquet") as path:
+            parquet.write_table(table, path)
+        self._rows = []
+
+    def _sample(
+        self,
+        name: str,
+        caption: str,
+        video: Frames | str | Path,
+        subjects: Sequence[NewSubject],
+        fps: float | None,
+        window: tuple[int, int] | None,
+        masks: Mapping[tuple[str, int], npt.NDArray[np.bool_]],
+        provenance: Provenance,
+    ) -> Sample:
+        if isinstance(video, (str, Path)):
+            shape = probe_video(video)
+            frames, height, width, fps = shape.num_frames, shape.height, shape.width, shape.fps
+        elif fps is None:
+            raise InputError("frames were given without their rate; give fps")
+        else:
+            frames, height, width, _ = video.shape
+        start, stop = window or (0, frames)
+        try:
+            return Sample(
+                id=name,
+                caption=caption,
+                clip=Clip(
+                    path=f"clips/{name}.mp4",
+                    fps=fps,
+                    num_frames=frames,
+                    height=height,
+                    width=width,
+                    start=start,
+                    stop=stop,
+                ),
+                subjects=tuple(_subject(name, caption, subject) for subject in subjects),
+                masks=tuple(
+                    Mask(path=f"masks/{name}/{key}-{frame}.png", frame=frame, subject=key) for key, frame in masks
+                ),
+                provenance=provenance,
+            )
+        except ValidationError as error:
+            raise InputError(f"the sample {name!r} cannot be stored: {first_problem(error)}") from None
+
+
+def _subject(name: str, caption: str, new: NewSubject) -> Subject:
+    span = new.span
+    label = new.label
+    if label is not None and span is None:
+        span = find_span(caption, label)
+        label = caption[slice(*span)] if span else label
+    return Subject(
+        key=new.key,
+        role=new.role,
+        label=label,
+        span=span,
+        identity=new.identity,
+        pictures=tuple(
+            Picture(path=f"pictures/{name}/{new.key}-{n}.png", frame=p.frame, box=p.box, score=p.score)
+            for n, p in enumerate(new.pictures)
+        ),
+    )
+
+
+class Dataset:
+    """A dataset folder, its manifest read and each row checked.
+
+    Raises:
+        InputError: the folder is none, has another version, or a row does not fit the format.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+        self.info = read_info(self.folder)
+        _parquet()
+
+    def parts(self) -> list[Path]:
+        """The manifest's files, in order."""
+        return sorted((self.folder / "manifest").glob("part-*.parquet"))
+
+    def ids(self) -> list[str]:
+        """All samples' ids, without reading the rest of their rows."""
+        _, parquet = _parquet()
+        return [
+            str(name) for part in self.parts() for name in parquet.read_table(part, columns=["id"])["id"].to_pylist()
+        ]
+
+    def __len__(self) -> int:
+        _, parquet = _parquet()
+        return sum(parquet.read_metadata(part).num_rows for part in self.parts())
+
+    def __iter__(self) -> Iterator[Sample]:
+        for part, row in self.rows():
+            try:
+                yield sample_of(row)
+            except ValidationError as error:
+                raise InputError(f"{part}: the sample {row.get('id')!r} is not valid: {first_problem(error)}") from None
+
+    def rows(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Every row as it is stored, with its file; for `check.py`, which wants the bad ones too."""
+        arrow, parquet = _parquet()
+        for part in self.parts():
+            try:
+                rows = parquet.read_table(part).to_pylist()
+            except (OSError, arrow.ArrowException) as error:
+                reason = str(error).splitlines()[0]
+                raise InputError(f"the manifest's {part} cannot be read ({reason}); copy it anew") from None
+            for row in rows:
+                yield part, row
+
+
+def read_info(folder: Path) -> DatasetInfo:
+    """`dataset.json` of a folder; InputError where it is none or of another version."""
+    path = folder / INFO_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder} is no dataset: it has no {INFO_FILE}; make one with magref dataset import"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); check the file") from None
+    try:
+        return DatasetInfo.model_validate_json(text)
+    except ValidationError as error:
+        if any(problem["loc"] == ("version",) for problem in error.errors()):
+            raise InputError(
+                f"{folder} has another version of the dataset format than {VERSION}; use the magref that wrote it"
+            ) from None
+        raise InputError(f"{path} does not describe a dataset: {first_problem(error)}") from None
+
+
+def sample_of(row: dict[str, Any]) -> Sample:
+    """A manifest's row as a `Sample`; pydantic's ValidationError where it does not fit."""
+    return Sample.model_validate(_tuples(row))
+
+
+def _tuples(value: Any) -> Any:
+    """Parquet's lists as the tuples that strict records ask for."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value
+
+
+def _parquet() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ResourceError("datasets need an extra package; run pip install 'magref[train]'") from None
+    return pyarrow, pyarrow.parquet
+
+
+def _schema() -> pyarrow.Schema:
+    import pyarrow as pa
+
+    text, whole, number = pa.string(), pa.int32(), pa.float64()
+    picture = pa.struct([("path", text), ("frame", whole), ("box", pa.list_(whole)), ("score", number)])
+    subject = pa.struct(
+        [
+            ("key", text),
+            ("role", text),
+            ("pictures", pa.list_(picture)),
+            ("label", text),
+            ("span", pa.list_(whole)),
+            ("identity", text),
+        ]
+    )
+    clip = pa.struct(
+        [
+            ("path", text),
+            ("fps", number),
+            *((name, whole) for name in ("num_frames", "height", "width", "start", "stop")),
+        ]
+    )
+    mask = pa.struct([("path", text), ("frame", whole), ("subject", text)])
+    provenance = pa.struct(
+        [("source", text), ("start_s", number), ("end_s", number), ("license", text), ("made_by", text)]
+    )
+    return pa.schema(
+        [
+            ("id", text),
+            ("caption", text),
+            ("clip", clip),
+            ("subjects", pa.list_(subject)),
+            ("masks", pa.list_(mask)),
+            ("provenance", provenance),
+        ]
+    )

@@ -1,0 +1,382 @@
+"""Training samples on disk: what is written comes back, what is wrong is named, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from magref.cli import main
+from magref.dataset import store
+from magref.dataset.check import check_dataset
+from magref.dataset.format import Clip, DatasetInfo, Picture, Provenance, Sample, Subject, file_name, find_span
+from magref.dataset.importing import import_folder
+from magref.dataset.shards import export_shards
+from magref.dataset.store import Dataset, DatasetWriter, NewPicture, NewSubject
+from magref.errors import InputError, OutputError, ResourceError
+from magref.video import read_video, write_video
+
+INFO = DatasetInfo(name="toys", license="CC0-1.0")
+CAPTION = "A man in a red hat throws a ball in the park."
+
+
+def video(frames: int = 6, value: int = 90) -> np.ndarray:
+    clip = np.full((frames, 32, 48, 3), value, dtype=np.uint8)
+    clip[:, 8:20, 10:30] = np.arange(frames, dtype=np.uint8)[:, None, None, None] * 20
+    return clip
+
+
+def cut_out(colour: tuple[int, int, int], alpha: int = 255) -> Image.Image:
+    image = Image.new("RGBA", (20, 24), (0, 0, 0, 0))
+    image.paste((*colour, alpha), (4, 4, 16, 20))
+    return image
+
+
+def subjects() -> list[NewSubject]:
+    faces = [NewPicture(cut_out((200, 10 * n, 0)), frame=n, box=(4, 4, 16, 20), score=0.9 - n / 10) for n in range(3)]
+    return [
+        NewSubject("man", "person", faces, label="a man in a red hat", identity="man-1"),
+        NewSubject("ball", "object", [NewPicture(cut_out((0, 0, 250)))], label="ball"),
+        NewSubject("park", "background", [NewPicture(Image.new("RGB", (48, 32), "green"))], label="the lake"),
+    ]
+
+
+def add(writer: DatasetWriter, name: str = "one", **changes):
+    inside = np.zeros((32, 48), dtype=bool)
+    inside[8:20, 10:30] = True
+    given = {"fps": 16.0, "window": (1, 6), "masks": {("man", 2): inside}, "provenance": Provenance(source="film.mp4")}
+    return writer.add(name, CAPTION, video(), subjects(), **given | changes)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with DatasetWriter(tmp_path / "set", INFO) as writer:
+        add(writer, "one")
+        add(writer, "two.b", masks=None)
+    return tmp_path / "set"
+
+
+def problems(folder, **options) -> list[str]:
+    return [f"{p.sample}: {p.sentence}" for p in check_dataset(folder, **options)]
+
+
+class TestRoundTrip:
+    def test_what_is_written_comes_back(self, tmp_path):
+        with DatasetWriter(tmp_path / "set", INFO) as writer:
+            written = add(writer)
+        dataset = Dataset(tmp_path / "set")
+        assert dataset.info == INFO
+        assert list(dataset) == [written]
+        assert len(dataset) == 1
+        assert written.clip == Clip(path="clips/one.mp4", fps=16.0, num_frames=6, height=32, width=48, start=1, stop=6)
+        man, ball, park = written.subjects
+        assert [p.score for p in man.pictures] == [0.9, 0.8, 0.7]
+        assert man.identity == "man-1"
+        assert CAPTION[slice(*man.span)] == man.label == "A man in a red hat"  # as the caption has it
+        assert CAPTION[slice(*ball.span)] == "ball"
+        assert (park.label, park.span) == ("the lake", None)
+
+    def test_pictures_masks_and_clips_lie_where_the_row_says(self, folder):
+        sample = next(iter(Dataset(folder)))
+        for path in sample.files():
+            assert (folder / path).is_file()
+        with Image.open(folder / sample.subjects[1].pictures[0].path) as image:
+            assert np.array_equal(np.asarray(image), np.asarray(cut_out((0, 0, 250))))
+        with Image.open(folder / sample.masks[0].path) as image:
+            assert np.asarray(image)[8:20, 10:30].min() == 255
+            assert (np.asarray(image) > 0).sum() == 12 * 20
+        frames, fps = read_video(folder / sample.clip.path)
+        assert fps == 16
+        assert np.abs(frames.astype(int) - video()).mean() < 3
+
+    def test_a_whole_dataset_has_no_problems(self, folder):
+        assert problems(folder, decode=True) == []
+
+    def test_an_mp4_is_copied_as_it_is(self, tmp_path):
+        write_video(video(), tmp_path / "source.mp4", fps=12.5)
+        with DatasetWriter(tmp_path / "set", INFO) as writer:
+            sample = writer.add("one", CAPTION, tmp_path / "source.mp4", subjects())
+        assert (sample.clip.fps, sample.clip.num_frames) == (12.5, 6)
+        assert (tmp_path / "set/clips/one.mp4").read_bytes() == (tmp_path / "source.mp4").read_bytes()
+
+
+class TestWriter:
+    def test_parts_are_written_as_they_fill(self, tmp_path):
+        with DatasetWriter(tmp_path / "set", INFO, part_samples=2) as writer:
+            for n in range(5):
+                add(writer, f"s{n}", masks=None)
+                assert len(Dataset(tmp_path / "set")) == (n + 1) // 2 * 2
+        dataset = Dataset(tmp_path / "set")
+        assert [path.name for path in dataset.parts()] == [f"part-{n:05d}.parquet" for n in range(3)]
+        assert dataset.ids() == ["s0", "s1", "s2", "s3", "s4"]
+
+    def test_a_writer_goes_on_where_another_stopped(self, folder):
+        with DatasetWriter(folder, INFO) as writer:
+            assert "one" in writer
+            assert "three" not in writer
+            add(writer, "three")
+            with pytest.raises(InputError, match="'one' already"):
+                add(writer, "one")
+        assert Dataset(folder).ids() == ["one", "two.b", "three"]
+
+    def test_rows_noted_before_an_error_are_kept(self, tmp_path):
+        with pytest.raises(InputError), DatasetWriter(tmp_path / "set", INFO) as writer:  # noqa: PT012
+            add(writer)
+            add(writer)  # the same id
+        assert Dataset(tmp_path / "set").ids() == ["one"]
+
+    def test_a_sample_lost_with_its_part_can_be_added_again(self, tmp_path):
+        killed = DatasetWriter(tmp_path / "set", INFO)
+        add(killed)  # and never flushed
+        with DatasetWriter(tmp_path / "set", INFO) as writer:
+            add(writer)
+        assert Dataset(tmp_path / "set").ids() == ["one"]
+        assert problems(tmp_path / "set") == []
+
+    def test_another_dataset_or_folder_is_left_alone(self, folder, tmp_path):
+        with pytest.raises(OutputError, match="is the dataset 'toys'"):
+            DatasetWriter(folder, DatasetInfo(name="other"))
+        (tmp_path / "notes").mkdir()
+        (tmp_path / "notes/mine.txt").write_text("mine")
+        with pytest.raises(OutputError, match="not empty"):
+            DatasetWriter(tmp_path / "notes", INFO)
+
+    @pytest.mark.parametrize(
+        ("changes", "sentence"),
+        [
+            ({"fps": None}, "give fps"),
+            ({"window": (2, 9)}, "window 2 to 9"),
+            ({"masks": {("dog", 0): np.ones((32, 48), bool)}}, "'dog', which is no subject"),
+            ({"masks": {("man", 6): np.ones((32, 48), bool)}}, "frame 6 of 6"),
+        ],
+        ids=str,
+    )
+    def test_what_contradicts_itself_is_refused_before_any_file(self, tmp_path, changes, sentence):
+        with DatasetWriter(tmp_path / "set", INFO) as writer, pytest.raises(InputError, match=sentence):
+            add(writer, **changes)
+        assert [path.name for path in (tmp_path / "set").iterdir()] == ["dataset.json"]
+
+    def test_without_pyarrow_the_extra_is_named(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+        with pytest.raises(ResourceError, match=r"magref\[train\]"):
+            DatasetWriter(tmp_path / "set", INFO)
+
+
+class TestFormat:
+    @pytest.mark.parametrize("path", ["/etc/passwd", "../x.png", "a/../../x.png", "C:/x.png", "a\\x.png"])
+    def test_no_path_leaves_the_folder(self, path):
+        with pytest.raises(ValidationError, match="stay in the dataset"):
+            Picture(path=path)
+
+    @pytest.mark.parametrize("span", [(0, 3), (-1, 4), (40, 80), (5, 5)])
+    def test_a_span_that_is_not_the_label_is_refused(self, span):
+        ball = Subject(key="b", role="object", pictures=(Picture(path="x.png"),), label="ball", span=span)
+        clip = Clip(path="c.mp4", fps=8.0, num_frames=4, height=8, width=8, stop=4)
+        with pytest.raises(ValidationError, match=r"span|should be"):
+            Sample(id="a", caption=CAPTION, clip=clip, subjects=(ball,))
+
+    def test_labels_are_found_as_whole_words(self):
+        assert find_span("A hatter wears a hat", "hat") == (17, 20)
+        assert find_span("A Hat", "hat") == (2, 5)
+        assert find_span("A hatter", "hat") is None
+
+    def test_any_text_gives_a_name_for_a_file(self):
+        for text in ("holiday/day 1/walk", "Ärger & Söhne", "...", "", "x" * 500):
+            Subject(key=file_name(text), role="object", pictures=(Picture(path="x.png"),))
+
+
+class TestCheck:
+    def break_row(self, folder, **changes):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        part = Dataset(folder).parts()[0]
+        rows = pq.read_table(part).to_pylist()
+        rows[0] |= changes
+        pq.write_table(pa.Table.from_pylist(rows, schema=store._schema()), part)
+
+    def test_missing_and_damaged_files_are_named(self, folder):
+        (folder / "clips/one.mp4").write_bytes(b"no video")
+        (folder / "pictures/one/man-1.png").unlink()
+        (folder / "pictures/one/ball-0.png").write_bytes(b"no picture")
+        Image.new("L", (48, 32)).save(folder / "pictures/two.b/ball-0.png")
+        Image.new("RGBA", (48, 32)).save(folder / "pictures/two.b/park-0.png")
+        Image.new("L", (9, 9)).save(folder / "masks/one/man-2.png")
+        found = problems(folder)
+        for sentence in (
+            "one: pictures/one/man-1.png is missing",
+            "one: pictures/one/ball-0.png cannot be read",
+            "one: masks/one/man-2.png is 9x9, not as large as the clip",
+            "two.b: pictures/two.b/ball-0.png is L, not RGBA",
+            "two.b: pictures/two.b/park-0.png is wholly transparent",
+        ):
+            assert sentence in found
+        assert any("one.mp4 cannot be read" in sentence for sentence in found)
+        assert len(found) == 6
+
+    def test_a_clip_that_is_not_the_manifests_is_named(self, folder):
+        write_video(video(frames=4), folder / "clips/one.mp4", fps=10, overwrite=True)
+        assert problems(folder) == [
+            "one: clips/one.mp4 has 4 frames, the manifest says 6",
+            "one: clips/one.mp4 runs at 10 frames per second, the manifest says 16",
+        ]
+
+    def test_one_picture_for_two_subjects_is_named(self, folder):
+        shutil.copy(folder / "pictures/one/ball-0.png", folder / "pictures/one/man-0.png")
+        assert problems(folder) == ["one: pictures/one/ball-0.png is the same picture for ball as for man"]
+
+    def test_a_bad_row_is_named_and_the_rest_still_checked(self, folder):
+        (folder / "clips/two.b.mp4").unlink()
+        self.break_row(folder, caption="Something else.")
+        found = problems(folder)
+        assert found[0].startswith("one: the row does not fit the format: ")
+        assert found[1] == "two.b: clips/two.b.mp4 is missing"
+        with pytest.raises(InputError, match="'one' is not valid"):
+            list(Dataset(folder))
+
+    def test_an_id_that_occurs_twice_is_named(self, folder):
+        self.break_row(folder, id="TWO.B")
+        assert "two.b: the id occurs twice" in problems(folder)
+
+    @pytest.mark.parametrize(
+        ("content", "sentence"),
+        [
+            (None, "no dataset.json"),
+            ('{"format": "magref-dataset", "version": 2, "name": "x"}', "another version"),
+            ('{"format": "other", "version": 1, "name": "x"}', "does not describe"),
+            ("{", "does not describe"),
+        ],
+        ids=["absent", "version", "format", "json"],
+    )
+    def test_a_folder_that_is_no_dataset_is_refused(self, folder, content, sentence):
+        (folder / "dataset.json").unlink()
+        if content is not None:
+            (folder / "dataset.json").write_text(content)
+        with pytest.raises(InputError, match=sentence):
+            problems(folder)
+
+    def test_a_damaged_manifest_is_named(self, folder):
+        (folder / "manifest/part-00000.parquet").write_bytes(b"PAR1 not really")
+        with pytest.raises(InputError, match=r"part-00000\.parquet cannot be read"):
+            problems(folder)
+
+
+@pytest.fixture
+def material(tmp_path):
+    """Clips, captions and pictures as a person might have them."""
+    folder = tmp_path / "mine"
+    (folder / "day 1").mkdir(parents=True)
+    write_video(video(), folder / "walk.mp4", fps=16)
+    (folder / "walk.txt").write_text("A man throws\n a ball. ", encoding="utf-8")
+    (folder / "walk").mkdir()
+    cut_out((9, 9, 9)).save(folder / "walk/person a man.png")
+    cut_out((0, 0, 99)).save(folder / "walk/object_ball.png")
+    cut_out((0, 0, 88)).save(folder / "walk/object ball 2.png")
+    Image.new("RGB", (40, 30), "green").save(folder / "walk/background.jpg")
+    write_video(video(5), folder / "day 1/run.webm", fps=10)
+    (folder / "day 1/run.txt").write_text("A dog runs.")
+    (folder / "day 1/run").mkdir()
+    cut_out((50, 9, 9)).save(folder / "day 1/run/object-dog.png")
+    return folder
+
+
+class TestImport:
+    def test_a_plain_folder_becomes_a_dataset(self, material, tmp_path):
+        made = list(import_folder(material, tmp_path / "set", name="mine", license="all mine"))
+        assert [(m.name, m.problem) for m in made] == [("day-1-run", None), ("walk", None)]
+        run, walk = Dataset(tmp_path / "set")
+        assert (run.clip.num_frames, run.clip.fps) == (5, 10)
+        assert walk.caption == "A man throws a ball."
+        assert [(s.role, s.label, s.span, len(s.pictures)) for s in walk.subjects] == [
+            ("background", None, None, 1),
+            ("object", "ball", (15, 19), 2),
+            ("person", "A man", (0, 5), 1),
+        ]
+        assert walk.provenance.license == "all mine"
+        assert problems(tmp_path / "set", decode=True) == []
+
+    def test_what_cannot_be_used_is_named_and_passed_over(self, material, tmp_path):
+        for name in ("no caption", "empty", "no pictures", "odd name", "broken"):
+            shutil.copy(material / "walk.mp4", material / f"{name}.mp4")
+            shutil.copytree(material / "walk", material / name)
+            (material / f"{name}.txt").write_text("A ball.")
+        (material / "no caption.txt").unlink()
+        (material / "empty.txt").write_text(" \n")
+        shutil.rmtree(material / "no pictures")
+        (material / "odd name/background.jpg").rename(material / "odd name/place.jpg")
+        (material / "broken.mp4").write_bytes(b"no video")
+        found = {m.name: m.problem for m in import_folder(material, tmp_path / "set", name="mine")}
+        assert "write what the clip shows" in found["no-caption"]
+        assert "is empty" in found["empty"]
+        assert "no reference pictures" in found["no-pictures"]
+        assert "rename it" in found["odd-name"]
+        assert "cannot be read" in found["broken"]
+        assert Dataset(tmp_path / "set").ids() == ["day-1-run", "walk"]
+
+    def test_an_import_goes_on_where_it_stopped(self, material, tmp_path):
+        first = import_folder(material, tmp_path / "set", name="mine")
+        next(first)
+        first.close()
+        again = [m.name for m in import_folder(material, tmp_path / "set", name="mine")]
+        assert again == ["walk"]
+        assert len(Dataset(tmp_path / "set")) == 2
+
+    def test_a_source_without_clips_is_refused(self, tmp_path):
+        with pytest.raises(InputError, match="no folder"):
+            list(import_folder(tmp_path / "absent", tmp_path / "set", name="x"))
+        (tmp_path / "bare").mkdir()
+        with pytest.raises(InputError, match="no clips"):
+            list(import_folder(tmp_path / "bare", tmp_path / "set", name="x"))
+        assert not (tmp_path / "set").exists()
+
+
+class TestShards:
+    def test_a_samples_files_lie_together(self, folder, tmp_path):
+        made = list(export_shards(folder, tmp_path / "shards", shard_samples=1))
+        assert [path.name for path in made] == ["shard-00000.tar", "shard-00001.tar"]
+        sample = next(iter(Dataset(folder)))
+        with tarfile.open(made[0]) as tar:
+            names = tar.getnames()
+            assert names == [
+                "one.json", "one.mp4", "one.man-0.png", "one.man-1.png", "one.man-2.png", "one.ball-0.png",
+                "one.park-0.png", "one.mask.man-2.png",
+            ]  # fmt: skip
+            assert Sample.model_validate_json(tar.extractfile("one.json").read()) == sample
+            assert tar.extractfile("one.mp4").read() == (folder / "clips/one.mp4").read_bytes()
+        with tarfile.open(made[1]) as tar:
+            assert {name.partition(".")[0] for name in tar.getnames()} == {"two_b"}
+
+    def test_equal_datasets_give_equal_bytes_and_finished_shards_stay(self, folder, tmp_path):
+        one, other = (next(export_shards(folder, tmp_path / name)) for name in ("a", "b"))
+        assert one.read_bytes() == other.read_bytes()
+        before = one.stat().st_mtime_ns
+        assert list(export_shards(folder, tmp_path / "a")) == [one]
+        assert one.stat().st_mtime_ns == before
+
+
+class TestCommands:
+    def run(self, *arguments) -> int:
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        return end.value.code
+
+    def test_import_check_and_export(self, material, tmp_path, capsys):
+        made = tmp_path / "set"
+        assert self.run("dataset", "import", material, made, "--license", "CC0") == 0
+        assert json.loads((made / "dataset.json").read_text())["name"] == "set"
+        assert self.run("dataset", "check", made, "--decode") == 0
+        assert "2 samples, 0 problems" in capsys.readouterr().err
+        assert self.run("dataset", "export", made, tmp_path / "shards") == 0
+        assert (tmp_path / "shards/shard-00000.tar").is_file()
+
+    def test_problems_give_exit_code_1_and_mistakes_2(self, folder, tmp_path, capsys):
+        (folder / "clips/one.mp4").unlink()
+        assert self.run("dataset", "check", folder) == 1
+        assert "one: clips/one.mp4 is missing" in capsys.readouterr().err
+        assert self.run("dataset", "check", tmp_path / "absent") == 2
+        assert "no dataset.json" in capsys.readouterr().err
