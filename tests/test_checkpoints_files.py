@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from magref.checkpoints.files import check_lora_file, load_transformer_file
+from magref.checkpoints.files import load_transformer_file
 from magref.errors import CheckpointError, ResourceError
 from tiny import TEXT_DIM, published_state, tiny_transformer
 
@@ -205,30 +205,3 @@ class TestGguf:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
         with pytest.raises(ResourceError, match=r"pip install 'magref\[gguf\]'"):
             load(path, model)
-
-
-class TestLora:
-    @pytest.mark.parametrize(
-        "name",
-        [
-            "diffusion_model.blocks.0.self_attn.q.lora_A.weight",
-            "transformer.blocks.0.attn1.to_q.lora_B.default.weight",
-            "lora_unet_blocks_0_cross_attn_k.lora_down.weight",
-            "blocks.0.ffn.0.lora_up.weight",
-            "diffusion_model.blocks.0.norm3.diff",
-            "diffusion_model.blocks.0.cross_attn.o.diff_b",
-        ],
-    )
-    def test_files_with_lora_weights(self, tmp_path, name):
-        save_file({name: torch.zeros(2, 2)}, tmp_path / "lora.safetensors")
-        check_lora_file(tmp_path / "lora.safetensors")
-
-    def test_other_files(self, tmp_path, published):
-        save_file(published, tmp_path / "model.safetensors")
-        with pytest.raises(CheckpointError, match="no LoRA weights"):
-            check_lora_file(tmp_path / "model.safetensors")
-        with pytest.raises(CheckpointError, match=r"the LoRA .*none\.safetensors does not exist"):
-            check_lora_file(tmp_path / "none.safetensors")
-        (tmp_path / "text").write_text("just some text in a file")
-        with pytest.raises(CheckpointError, match="not a safetensors file"):
-            check_lora_file(tmp_path / "text")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,7 +119,7 @@ class TestGenerate:
         assert Image.open("c.png").width >= 2 * 48
         assert Image.open("s.png").width > 4 * 48
 
-    def test_lora_changes_the_video_and_is_on_record(self, here, model):
+    def test_lora_changes_the_video_and_is_on_record(self, here, model, monkeypatch, tmp_path_factory):
         from peft import LoraConfig
 
         pipeline = MagrefPipeline.from_pretrained(model)
@@ -132,8 +134,9 @@ class TestGenerate:
         assert magref(*common, "-o", "styled.mp4", "--lora", "style.safetensors:0.5") == 0
         assert (read_video("plain.mp4")[0] != read_video("styled.mp4")[0]).any()
         assert read_sidecar(here / "styled.json").model.lora[0].scale == 0.5
-        assert magref("generate", "--replay", "styled.json", "-o", "again.mp4") == 0
-        assert Path("again.mp4").read_bytes() == Path("styled.mp4").read_bytes()
+        monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        assert magref("generate", "--replay", here / "styled.json", "-o", "again.mp4") == 0
+        assert Path("again.mp4").read_bytes() == (here / "styled.mp4").read_bytes()
 
     def test_single_file_transformer(self, here, model):
         weights = model / "transformer" / "diffusion_pytorch_model.safetensors"
@@ -183,6 +186,16 @@ class TestBatch:
         assert magref("generate", "--batch", "cases.jsonl", "-o", "made", "--model", model, "--steps", 1) == 0
         assert sorted(p.name for p in Path("made").iterdir()) == ["a.json", "a.mp4", "b.json", "b.mp4"]
 
+    def test_count_makes_several_of_each_case(self, here, model):
+        Path("cases.txt").write_text("a@@Go left.@@dog.png\n")
+        options = ["--model", model, "--steps", 1, "--count", 2, "--seed", 4]
+        assert magref("generate", "--batch", "cases.txt", *options) == 0
+        assert [read_sidecar(f"outputs/a-{k}.json").settings.seed for k in (1, 2)] == [4, 5]
+
+    def test_a_file_as_output_is_refused(self, here, capsys):
+        Path("cases.txt").write_text("a@@Go left.@@dog.png\n")
+        assert "is a folder" in says(capsys, "generate", "--batch", "cases.txt", "-o", "out.mp4")
+
     def test_finished_cases_are_kept_and_the_rest_is_made(self, here, model):
         Path("cases.txt").write_text("a@@Go left.@@dog.png\nb@@Go right.@@dog.png@@cat.png\n")
         common = ["generate", "--batch", "cases.txt", "-o", "made", "--model", model, "--steps", 1]
@@ -225,6 +238,14 @@ class TestMistakes:
             ("Go. dog.png --dtype int3", "use float32"),
             ("Go. dog.png --lora nothing.safetensors", "nothing.safetensors does not exist"),
             ("Go. dog.png --lora dog.png", "dog.png"),
+            ("Go. dog.png --lora dog.png:nan", "the scale nan of the LoRA dog.png"),
+            ("Go. dog.png --size 160000x160000", "too large for this model"),
+            ("Go. dog.png --frames 160001", "too many for this model"),
+            ("Go. dog.png --fps 60 -o out.gif", "a GIF cannot show 60"),
+            ("Go. dog.png --fps 5000", "5000 frames per second are not possible"),
+            ("Go. dog.png --device meta", "use cpu"),
+            ("Go. dog.png --preview p.png --sheet p.png", "two outputs would have the name"),
+            ("Go. dog.png --sheet dog.png --overwrite", "is one of the references"),
             ("Go. dog.png --transformer nothing.gguf", "nothing.gguf does not exist"),
             ("Go. dog.png -o out.avi", ".mp4, .webm"),
             ("Go. dog.png -o there.mp4", "--overwrite"),
@@ -245,8 +266,9 @@ class TestMistakes:
         Path("bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")))
         monkeypatch.setattr("magref.generation.load_model", lambda *_, **__: pytest.fail("weights were loaded"))
         model_options = [] if "--replay" in arguments else ["--model", model]
+        before = sorted(here.iterdir())
         assert expected in says(capsys, "generate", *arguments.split(), *model_options)
-        assert not Path("out.mp4").exists()
+        assert sorted(here.iterdir()) == before
 
     def test_empty_prompt(self, here, model, capsys):
         assert "the prompt is empty" in says(capsys, "generate", " ", "dog.png", "--model", model)
@@ -256,6 +278,31 @@ class TestMistakes:
 
     def test_unknown_model(self, here, capsys):
         assert "neither a folder" in says(capsys, "generate", "Go.", "dog.png", "--model", "nowhere")
+
+    @pytest.mark.parametrize("name", ["./nano", "../x", "a--b/c", "~nobody-here/x", "two words"])
+    def test_a_name_that_is_no_model_is_one_sentence(self, here, capsys, monkeypatch, name):
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        assert f"the model {name} is" in says(capsys, "generate", "Go.", "dog.png", "--model", name)
+
+    def test_a_model_whose_parts_do_not_fit_is_one_sentence(self, here, model, capsys):
+        shutil.copytree(model, "broken")
+        config = Path("broken/transformer/config.json")
+        config.write_text(config.read_text().replace('"ffn_dim": 64', '"ffn_dim": 96'))
+        assert "where (96, 32) is needed" in says(capsys, "generate", "Go.", "dog.png", "--model", "broken")
+        assert not Path("out.mp4").exists()
+
+    def test_a_preview_is_written_only_once_all_is_checked(self, here, model, capsys):
+        says(capsys, "generate", "Go.", "dog.png", "--model", model, "--preview", "p.png", "--device", "abacus")
+        assert not Path("p.png").exists()
+
+    def test_an_error_while_the_sidecar_is_written_leaves_no_video(self, here, model, capsys, monkeypatch):
+        def full(_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("magref.generation.sidecar_bytes", full)
+        said = says(capsys, "generate", "Go.", "dog.png", "--model", model, "--steps", 1)
+        assert "the disk is full" in said
+        assert sorted(path.name for path in here.iterdir()) == ["cat.png", "dog.png", "park.png"]
 
     def test_half_downloaded_model(self, here, model, capsys):
         import shutil
@@ -299,7 +346,7 @@ class TestMistakes:
         time.sleep(2)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
-        assert process.returncode == 130
+        assert process.returncode == 130, said
         assert "interrupted" in said
         assert "Traceback" not in said
         assert sorted(p.name for p in here.iterdir()) == ["cat.png", "dog.png", "park.png"]

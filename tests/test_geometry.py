@@ -66,8 +66,8 @@ def test_a_wrong_frame_count_is_answered_with_the_nearest_right_ones(strides, fr
 @given(STRIDES, st.integers(-50, 2000), st.booleans())
 def test_a_wrong_size_is_answered_with_the_nearest_right_ones(strides, value, is_height):
     multiple = strides.pixel_multiple
-    valid = range(2 * multiple, 2200, multiple)
-    other = 2 * multiple
+    valid = range(multiple, 2200, multiple)
+    other = multiple
     shape = VideoShape(1, value, other) if is_height else VideoShape(1, other, value)
     if value in valid:
         return shape.check(strides)
@@ -79,8 +79,10 @@ def test_a_wrong_size_is_answered_with_the_nearest_right_ones(strides, value, is
 @pytest.mark.parametrize(
     ("shape", "sentence"),
     [
-        (VideoShape(81, 481, 832), "height 481 .* multiple of 16 from 32 up; use 480 or 496$"),
-        (VideoShape(81, 480, 16), "width 16 .* multiple of 16 from 32 up; use 32$"),
+        (VideoShape(81, 481, 832), "height 481 .* multiple of 16; use 480 or 496$"),
+        (VideoShape(81, 480, 0), "width 0 .* multiple of 16; use 16$"),
+        (VideoShape(81, 480, 16400), "width 16400 is too large for this model; use 16384 at most$"),
+        (VideoShape(4097, 480, 832), "4097 frames are too many for this model; use 4093 at most$"),
         (VideoShape(80, 480, 832), "80 frames .* 4k[+]1; use 77 or 81$"),
         (VideoShape(0, 480, 832), "0 frames .* 4k[+]1; use 1$"),
     ],

@@ -88,7 +88,8 @@ def test_no_name_is_the_embedded_model(tmp_path, monkeypatch):
 
 def test_published_layout():
     found = describe(GOLDEN / "checkpoint")
-    assert (found.layout, found.strides, found.defaults) == ("published", Strides(), GenerationDefaults())
+    defaults = GenerationDefaults(text_tokens=64)  # which its config.json states
+    assert (found.layout, found.strides, found.defaults) == ("published", Strides(), defaults)
     assert found.image_encoder
     parts = {part.name: part for part in found.components}
     pipe = MagrefPipeline.from_published(GOLDEN / "checkpoint", torch_dtype=torch.float32, clip_num_heads=4)

@@ -60,7 +60,8 @@ def test_a_folder_in_diffusers_layout_is_found_with_its_defaults(saved, as_text)
 
 def test_a_published_folder_is_found_with_the_published_defaults():
     found = find_model(GOLDEN / "checkpoint")
-    assert (found.layout, found.defaults, found.strides) == ("published", GenerationDefaults(), Strides())
+    defaults = GenerationDefaults(text_tokens=64)  # which its config.json states
+    assert (found.layout, found.defaults, found.strides) == ("published", defaults, Strides())
 
 
 def test_a_tilde_means_the_home_folder(saved, monkeypatch):

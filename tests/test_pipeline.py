@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import accelerate
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import FirstBlockCacheConfig
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
@@ -27,6 +29,13 @@ REFS = [GOLDEN / "refs" / f"{i}.png" for i in range(3)]
 PROMPT = "a dog runs"
 SMALL = {"height": 32, "width": 64, "num_frames": 9, "num_inference_steps": 2, "seed": 7}
 LATENT = (16, 3, 4, 8)
+
+
+def cpu_memory_error(_: str) -> RuntimeError:
+    """What torch raises where the CPU's memory does not suffice."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**52)
+    return caught.value
 
 
 def make_pipeline(image_encoder: bool = True, **changes) -> MagrefPipeline:
@@ -412,7 +421,7 @@ def test_an_empty_prompt_is_told_before_any_model_runs(idle, prompt, sentence):
         idle(prompt, REFS, **SMALL)
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, cpu_memory_error])
 def test_too_little_memory_is_told_with_the_remedy(monkeypatch, error):
     pipe = make_pipeline()
 
@@ -494,6 +503,31 @@ def test_the_vae_stays_in_float32_whatever_the_rest_is_in(half, dtype, latents):
 def test_each_part_can_be_given_a_precision_of_its_own(half):
     pipe = MagrefPipeline.from_pretrained(half, torch_dtype={"transformer": torch.bfloat16, "default": torch.float32})
     assert dtypes(pipe) == (torch.bfloat16, torch.float32, torch.float32, torch.float32)
+
+
+def test_a_pipeline_that_is_offloaded_whole_gives_the_same(latents):
+    """As `enable_sequential_cpu_offload` does it, with a CPU in the GPU's place: weights wait on the meta device."""
+    pipe = make_pipeline()
+    for part in (pipe.transformer, pipe.vae, pipe.text_encoder, pipe.image_encoder):
+        accelerate.cpu_offload(part, execution_device=torch.device("cpu"))
+    assert pipe.vae.device.type == pipe.text_encoder.device.type == "meta"
+    assert relative(run(pipe), latents) < 1e-5
+    assert run(pipe, output_type="np").shape == (5, 32, 64, 3)
+
+
+def test_a_compiled_transformer_is_not_taken_apart(latents):
+    pipe = make_pipeline()
+    calls = []
+    whole = pipe.transformer
+    pipe.transformer = torch.compile(whole, backend=lambda graph, _: calls.append(1) or graph.forward)
+    assert relative(run(pipe), latents) < 1e-5
+    assert calls
+
+
+def test_a_step_cache_runs(latents):
+    pipe = make_pipeline()
+    pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=1e-9))
+    assert relative(run(pipe), latents) < 1e-5
 
 
 def test_offloading_hooks_change_nothing_but_where_it_runs(latents):

@@ -51,9 +51,9 @@ def test_a_device_that_is_not_there_is_named_with_the_remedy(machine, has, name,
         choose_device(name)
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", ""])
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "meta", "xpu"])
 def test_an_unknown_device_is_refused(name):
-    with pytest.raises(InputError, match="is unknown; use cpu, cuda, cuda:0 or mps"):
+    with pytest.raises(InputError, match="is unknown here; use cpu, cuda, cuda:0 or mps"):
         choose_device(name)
 
 
@@ -72,10 +72,12 @@ def test_a_cpu_takes_bfloat16_only_where_it_multiplies_it_in_hardware(machine, c
     assert loading_dtype("bfloat16") == dtype
 
 
-def test_a_gpu_takes_bfloat16(machine):
+@pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
+def test_a_gpu_takes_bfloat16_where_it_has_it_in_hardware(machine, monkeypatch, capability, dtype):
     machine(gpus=1)
-    assert choose_dtype(CUDA) == torch.bfloat16
-    assert loading_dtype("bfloat16") == torch.bfloat16
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert choose_dtype(CUDA) == dtype
+    assert loading_dtype("bfloat16") == dtype
 
 
 @pytest.mark.parametrize("name", list(DTYPES))

@@ -398,3 +398,8 @@ def test_the_hash_is_of_the_pixels_when_the_picture_was_opened():
     reference = opened(image)
     image.putpixel((0, 0), (1, 2, 3))
     assert reference.sha256 == expected
+
+
+def test_a_picture_without_a_visible_pixel_is_refused():
+    with pytest.raises(InputError, match="wholly transparent; give a picture that shows something"):
+        opened(Image.new("RGBA", (20, 20), (255, 0, 0, 0)))

@@ -117,7 +117,7 @@ def test_without_a_seed_one_is_drawn():
     ("given", "sentence"),
     [
         ({"height": 100}, r"height 100 .*; use 96 or 112$"),
-        ({"width": 8}, r"width 8 .*; use 32$"),
+        ({"width": 8}, r"width 8 .*; use 16$"),
         ({"num_frames": 80}, r"80 frames .*; use 77 or 81$"),
         ({"num_frames": 0}, r"0 frames .*; use 1$"),
         ({"num_inference_steps": 0}, r"0 steps .*; use 1 or more$"),

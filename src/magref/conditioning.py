@@ -50,13 +50,20 @@ class Conditioning:
 
 @torch.no_grad()
 def build_conditioning(
-    canvases: Sequence[Canvas], frames: int, *, vae: Any, strides: Strides, image_encoder: Any | None = None
+    canvases: Sequence[Canvas],
+    frames: int,
+    *,
+    vae: Any,
+    strides: Strides,
+    image_encoder: Any | None = None,
+    device: torch.device | None = None,
 ) -> Conditioning:
     """Canvases of one size -> mask channels, canvas latents and CLIP features, for videos of `frames` frames.
 
-    The VAE runs in the precision of its own weights (float32 for the published one).
+    The VAE runs in the precision of its own weights (float32 for the published one), on its own device unless
+    `device` says where an offloaded one is brought to.
     """
-    device = vae.device
+    device = device or vae.device
     width, height = canvases[0].image.size
     shape = VideoShape(frames, height, width)
     pixels = torch.stack([canvas_pixels(canvas) for canvas in canvases]).to(device)  # (B, 3, H, W)
@@ -127,11 +134,15 @@ def clip_features(image_encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def encode_text(text: str, *, tokenizer: Any, text_encoder: Any, text_tokens: int) -> torch.Tensor:
+def encode_text(
+    text: str, *, tokenizer: Any, text_encoder: Any, text_tokens: int, device: torch.device | None = None
+) -> torch.Tensor:
     """One prompt -> its features (n, D), n <= text_tokens, without padding; what is longer is cut off.
 
     The published code pads to `text_tokens` under a mask and cuts the padding off again, which gives the same rows.
+    `device` as for `build_conditioning`.
     """
+    device = device or text_encoder.device
     tokens = tokenizer([clean_prompt(text)], max_length=text_tokens, truncation=True, return_tensors="pt")
-    ids, mask = tokens.input_ids.to(text_encoder.device), tokens.attention_mask.to(text_encoder.device)
+    ids, mask = tokens.input_ids.to(device), tokens.attention_mask.to(device)
     return text_encoder(ids, attention_mask=mask).last_hidden_state[0]

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 
 from magref.conditioning import Conditioning
 from magref.geometry import LatentShape
@@ -48,16 +49,18 @@ class PlainDenoiser:
         """(1, C, T, h, w) latents at sampling step `step` -> one velocity of that shape for each text."""
         x = torch.cat([latents.to(self._conditioning.guidance.dtype), self._conditioning.guidance], dim=1)
         timestep = self._timesteps[step].expand(1).to(x.device)
-        return [
-            self._transformer(
-                hidden_states=x,
-                timestep=timestep,
-                encoder_hidden_states=text,
-                encoder_hidden_states_image=self._conditioning.image_embeds,
-                return_dict=False,
-            )[0]
-            for text in self._texts
-        ]
+        velocities = []
+        for name, text in zip(("cond", "uncond"), self._texts, strict=False):
+            with self._transformer.cache_context(name):  # step caches (`enable_cache`) keep one for each pass
+                velocity = self._transformer(
+                    hidden_states=x,
+                    timestep=timestep,
+                    encoder_hidden_states=text,
+                    encoder_hidden_states_image=self._conditioning.image_embeds,
+                    return_dict=False,
+                )[0]
+            velocities.append(velocity)
+        return velocities
 
 
 class Denoiser:
@@ -163,7 +166,14 @@ class Denoiser:
 
 
 def has_hooks(transformer: Any) -> bool:
-    """Whether something needs the transformer's or its blocks' own forward: offloading, parallelism, compilation."""
+    """Whether something needs the transformer's or its blocks' own forward: offloading, parallelism, compilation, step
+    caches, other attention processors.
+    """
+    if hasattr(transformer, "_orig_mod"):  # what `torch.compile(transformer)` returns
+        return True
+    for block in transformer.blocks:
+        if any(type(attn.processor) is not WanAttnProcessor for attn in (block.attn1, block.attn2)):
+            return True
     for module in (transformer, *transformer.blocks):
         if module._forward_hooks or module._forward_pre_hooks or module._compiled_call_impl is not None:
             return True

@@ -300,12 +300,14 @@ def _cpu_name() -> str:
 def _gpus() -> list[Device]:
     import torch
 
+    from magref.placement import AMPERE
+
     found = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         capability = (properties.major, properties.minor)
         detail = f"compute capability {properties.major}.{properties.minor}"
-        bf16 = capability >= (8, 0)  # Ampere
+        bf16 = capability >= AMPERE
         found.append(Device(f"cuda:{index}", properties.name, properties.total_memory, bf16, detail))
     if torch.backends.mps.is_available():
         import psutil

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 
 class MagrefError(Exception):
     """A mistake or a shortage that the user can mend; the message is one sentence that names it and the remedy."""
@@ -21,3 +24,27 @@ class OutputError(MagrefError):
 
 class ResourceError(MagrefError):
     """The machine lacks what the work needs: a GPU, memory, disk space or an optional package."""
+
+
+# CUDA and MPS; the CPU's allocator; numpy's and torch's for sizes that no machine has.
+_NO_MEMORY = (
+    "out of memory",
+    "allocate memory",
+    "not enough memory",
+    "invalid buffer size",
+    "storage size calculation",
+)
+
+
+@contextlib.contextmanager
+def memory_errors(work: str, remedy: str) -> Iterator[None]:
+    """Whatever reports a lack of memory inside becomes a `ResourceError`: "memory does not suffice for <work>; ..."."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        named = (
+            isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        )  # torch's, not imported here
+        if not named and not any(words in str(error).lower() for words in _NO_MEMORY):
+            raise
+        raise ResourceError(f"memory does not suffice for {work}; {remedy}") from None

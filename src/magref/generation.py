@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,30 +15,33 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from magref.canvas import Canvas, compose_canvas
-from magref.errors import InputError
-from magref.models import EMBEDDED_NAME, Model, find_model, load_model
-from magref.outputs import IMAGE_ENDINGS, check_output, write_image
+from magref.errors import InputError, memory_errors
+from magref.models import EMBEDDED_NAME, Model, find_model, load_model, transformer_shapes
+from magref.outputs import IMAGE_ENDINGS, check_output, write_image, writing
 from magref.prompts import check_prompt
 from magref.references import Reference, file_sha256
 from magref.settings import GenerationSettings, resolve_settings
-from magref.sheets import canvas_preview, contact_sheet
+from magref.sheets import canvas_preview, stacked_strips, video_strip
 from magref.sidecar import (
     LoraRecord,
     ModelRecord,
     ReferenceRecord,
     Sidecar,
     TransformerRecord,
+    find_recorded,
     installed_versions,
     metadata_of,
     read_sidecar,
     reopen_references,
+    sidecar_bytes,
     sidecar_path,
     weights_sha256,
-    write_sidecar,
 )
-from magref.video import write_video
+from magref.video import check_rate, write_video
 
 if TYPE_CHECKING:
+    import torch
+
     from magref.pipeline import MagrefPipeline
 
 
@@ -94,7 +99,8 @@ def plan(model: Model, jobs: Sequence[Job], request: Request, *, skip_finished: 
         check_prompt(job.prompt)
         settings = resolve_settings(model.defaults, model.strides, prompt=job.prompt, seed=job.seed, **request.settings)
         plans.append(Plan(job.output, settings, job.references))
-        plans[-1].canvas()  # opens every reference; not kept, since a batch may hold gigabytes of them
+        with memory_errors(f"a canvas of {settings.width}x{settings.height}", "use a smaller size"):
+            plans[-1].canvas()  # opens every reference; not kept, since a batch may hold gigabytes of them
     _check_outputs(plans, request)
     return plans
 
@@ -109,19 +115,19 @@ def replayed(path: Path, output: Path, request: Request) -> tuple[Model, list[Pl
     model = find_model(request.model or sidecar.model.name)
     if model.layout != "hub" and weights_sha256(model.folder) != sidecar.model.weights_sha256:
         raise InputError(f"the weights of {model.name} are not those that made {path}; give the same with --model")
-    lora = tuple(f"{record.path}:{record.scale}" for record in sidecar.model.lora)
-    for record in sidecar.model.lora:
-        if file_sha256(_existing(Path(record.path))) != record.sha256:
-            raise InputError(f"the LoRA {record.path} has changed since the video was made; put the old one back")
+    base = Path(os.path.expanduser(path)).parent
+    lora = []
+    for adapter in sidecar.model.lora:
+        file = find_recorded(adapter.path, base, f"LoRA {adapter.path}", adapter.sha256, file_sha256)
+        lora.append(f"{file}:{adapter.scale}")
     transformer = None
-    if sidecar.model.transformer is not None:
-        transformer = _existing(Path(sidecar.model.transformer.path))
-        if weights_sha256(transformer) != sidecar.model.transformer.weights_sha256:
-            raise InputError(f"the weights {transformer} have changed since the video was made; put the old ones back")
-    plans = [Plan(output, sidecar.settings, reopen_references(sidecar, path.parent), sidecar)]
+    if (weights := sidecar.model.transformer) is not None:
+        what = f"transformer {weights.path}"
+        transformer = find_recorded(weights.path, base, what, weights.weights_sha256, weights_sha256)
+    plans = [Plan(output, sidecar.settings, reopen_references(sidecar, base), sidecar)]
     _check_outputs(plans, request)
     request = Request(
-        lora=lora,
+        lora=tuple(lora),
         transformer=transformer,
         device=request.device or sidecar.device,
         dtype=sidecar.model.dtype,
@@ -142,6 +148,7 @@ def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
     if not plans:
         console.print("nothing to do: all videos are there")
         return
+    device, dtype, adapters = _checked(model, request)
     if request.preview is not None:
         write_image(canvas_preview(plans[0].canvas()), request.preview, overwrite=request.overwrite)
         console.print(f"wrote {request.preview}", markup=False)
@@ -154,9 +161,12 @@ def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"loading {model.name}", total=None)
-        pipeline, record = _loaded(model, request)
-        rows = []
+        with memory_errors(f"{model.name} on {device}", "use another --device or --dtype, or offloading from Python"):
+            pipeline, record = _loaded(model, request, device, dtype, adapters)
+        strips = []
         for number, planned in enumerate(plans, 1):
+            if planned.record is not None and record.weights_sha256 != planned.record.model.weights_sha256:
+                raise InputError(f"the weights of {model.name} are not the sidecar's; give the same with --model")
             name = planned.output.name + (f" ({number} of {len(plans)})" if len(plans) > 1 else "")
             progress.reset(task, total=planned.settings.num_inference_steps, description=name)
             frames, canvas = _generate(pipeline, planned, lambda: progress.advance(task))
@@ -166,46 +176,73 @@ def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
             seed = planned.settings.seed
             console.print(f"wrote {planned.output} ({len(frames)} frames, seed {seed})", soft_wrap=True, markup=False)
             if request.sheet is not None:
-                rows.append((frames, planned.settings.prompt, canvas.image))
+                strips.append(video_strip(frames, canvas.image))
     if request.sheet is not None:
-        videos, labels, canvases = zip(*rows, strict=True)
-        sheet = contact_sheet(videos, labels=labels, canvas=canvases)
+        sheet = stacked_strips(strips, [planned.settings.prompt for planned in plans])
         write_image(sheet, request.sheet, overwrite=request.overwrite)
         console.print(f"wrote {request.sheet}", markup=False)
 
 
 def _check_outputs(plans: Sequence[Plan], request: Request) -> None:
-    outputs = [planned.output for planned in plans]
-    if len({path.resolve() for path in outputs}) < len(outputs):
-        raise InputError("two videos would have the same name; give each its own")
-    for path in outputs:
-        check_output(path, request.overwrite)
-        check_output(sidecar_path(path), request.overwrite, endings=(".json",))
-    for picture in (request.preview, request.sheet):
-        if picture is not None:
-            check_output(picture, request.overwrite, endings=IMAGE_ENDINGS)
+    """That every file can be written, each under its own name, none over a picture that is read."""
+    pictures = [picture for picture in (request.preview, request.sheet) if picture is not None]
+    outputs = [*(p.output for p in plans), *(sidecar_path(p.output) for p in plans), *pictures]
+    resolved = [Path(os.path.expanduser(path)).resolve() for path in outputs]
+    for path in resolved:
+        if resolved.count(path) > 1:
+            raise InputError(f"two outputs would have the name {path}; give each its own")
+    read = {
+        Path(os.path.expanduser(reference.image)).resolve()
+        for planned in plans
+        for reference in planned.references
+        if isinstance(reference.image, (str, Path))
+    }
+    for path in read.intersection(resolved):
+        raise InputError(f"the output {path} is one of the references; choose another name")
+    for planned in plans:
+        check_output(planned.output, request.overwrite)
+        check_output(sidecar_path(planned.output), request.overwrite, endings=(".json",))
+        check_rate(planned.settings.fps, planned.output.suffix.lower())
+    for picture in pictures:
+        check_output(picture, request.overwrite, endings=IMAGE_ENDINGS)
 
 
-def _loaded(model: Model, request: Request) -> tuple[MagrefPipeline, ModelRecord]:
+def _checked(model: Model, request: Request) -> tuple[torch.device, torch.dtype, list[tuple[Path, float]]]:
+    """Device, precision and adapters of a request, every file of it looked into; before any weights load."""
+    from magref.checkpoints.lora import check_lora
+    from magref.placement import choose_device, choose_dtype
+
+    device = choose_device(request.device)
+    dtype = choose_dtype(device, request.dtype)
+    adapters = [split_lora(text) for text in request.lora]
+    if adapters and model.layout != "hub":  # a hub model's shapes are known once it is loaded
+        shapes = transformer_shapes(model)
+        for path, _ in adapters:
+            check_lora(path, shapes)
+    if request.transformer is not None and not request.transformer.is_file():
+        raise InputError(f"the file {request.transformer} does not exist; check its path")
+    return device, dtype, adapters
+
+
+def _loaded(
+    model: Model, request: Request, device: torch.device, dtype: torch.dtype, adapters: list[tuple[Path, float]]
+) -> tuple[MagrefPipeline, ModelRecord]:
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    from magref.checkpoints.files import check_lora_file
-    from magref.placement import choose_device, choose_dtype
+    from magref.checkpoints.lora import check_lora, read_lora
 
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-    device = choose_device(request.device)
-    dtype = choose_dtype(device, request.dtype)
-    adapters = [split_lora(text) for text in request.lora]
-    for path, _ in adapters:
-        check_lora_file(_existing(path))
-    if request.transformer is not None:
-        _existing(request.transformer)
     pipeline = load_model(model, dtype, transformer_file=request.transformer)
+    if model.layout == "hub":
+        shapes = {name: tuple(tensor.shape) for name, tensor in pipeline.transformer.state_dict().items()}
+    else:
+        shapes = transformer_shapes(model)
     for index, (path, _) in enumerate(adapters):
-        pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=f"lora{index}")
+        check_lora(path, shapes)
+        pipeline.load_lora_weights(read_lora(path, shapes), adapter_name=f"lora{index}")
     if adapters:
         pipeline.set_adapters([f"lora{k}" for k in range(len(adapters))], [scale for _, scale in adapters])
     pipeline.to(device)
@@ -226,17 +263,14 @@ def _loaded(model: Model, request: Request) -> tuple[MagrefPipeline, ModelRecord
 
 def split_lora(text: str) -> tuple[Path, float]:
     """Path and scale from "file.safetensors:0.8"; the scale is 1 where none is given."""
-    path, _, scale = text.rpartition(":")
+    path, _, number = text.rpartition(":")
     try:
-        return Path(path).expanduser(), float(scale)
+        scale = float(number)
     except ValueError:
-        return Path(text).expanduser(), 1.0
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise InputError(f"the file {path} does not exist; check its path")
-    return path
+        path, scale = text, 1.0
+    if not math.isfinite(scale):
+        raise InputError(f"the scale {number} of the LoRA {path} is no number to multiply with; use 0 to 2")
+    return Path(os.path.expanduser(path)), scale
 
 
 def _generate(pipeline: MagrefPipeline, planned: Plan, advance: Any) -> tuple[npt.NDArray[np.uint8], Canvas]:
@@ -267,7 +301,8 @@ def _sidecar(planned: Plan, canvas: Canvas, model: ModelRecord, device: str, fra
 
 
 def _write(sidecar: Sidecar, frames: npt.NDArray[np.uint8], planned: Plan, *, overwrite: bool) -> None:
-    """The video with the record inside it, then the sidecar, which alone can hold the video's own hash."""
-    write_video(frames, planned.output, fps=sidecar.fps, metadata=metadata_of(sidecar), overwrite=overwrite)
-    complete = sidecar.model_copy(update={"output_sha256": file_sha256(planned.output)})
-    write_sidecar(complete, sidecar_path(planned.output), overwrite=overwrite)
+    """The video with the record inside it, and the sidecar, which alone can hold the video's hash; both or neither."""
+    record_path = sidecar_path(planned.output)
+    with writing(planned.output, overwrite=overwrite) as video, writing(record_path, overwrite=overwrite) as record:
+        write_video(frames, video, fps=sidecar.fps, metadata=metadata_of(sidecar))
+        record.write_bytes(sidecar_bytes(sidecar.model_copy(update={"output_sha256": file_sha256(video)})))

@@ -15,12 +15,14 @@ from magref.errors import InputError
 class Strides:
     """How a model compresses video: VAE strides in time and space, and the transformer's spatial patch.
 
-    Wan2.1: 4k+1 frames become k+1 latent frames, 8 x 8 pixels one latent pixel, 2 x 2 latent pixels one token.
+    Wan2.1: 4k+1 frames become k+1 latent frames, 8 x 8 pixels one latent pixel, 2 x 2 latent pixels one token. The
+    transformer knows `positions` places along each axis, so many tokens a video may be long, high and wide.
     """
 
     temporal: int = 4
     spatial: int = 8
     patch: int = 2
+    positions: int = 1024
 
     @classmethod
     def of(cls, vae: Any, transformer: Any) -> Strides:
@@ -28,7 +30,12 @@ class Strides:
         patch_t, patch_h, patch_w = transformer.config.patch_size
         if patch_t != 1 or patch_h != patch_w:
             raise InputError(f"patch size {(patch_t, patch_h, patch_w)} is not (1, p, p); use a Wan2.1 transformer")
-        return cls(vae.config.scale_factor_temporal, vae.config.scale_factor_spatial, patch_h)
+        return cls(
+            vae.config.scale_factor_temporal,
+            vae.config.scale_factor_spatial,
+            patch_h,
+            transformer.config.rope_max_seq_len,
+        )
 
     @property
     def pixel_multiple(self) -> int:
@@ -61,12 +68,18 @@ class VideoShape:
         """Raise InputError, naming the nearest valid numbers, unless the model can make a video of this shape."""
         multiple = strides.pixel_multiple
         for name, value in (("height", self.height), ("width", self.width)):
-            if value < 2 * multiple or value % multiple:
-                nearest = _nearest(value, multiple, 0, 2 * multiple)
-                raise InputError(f"{name} {value} is no multiple of {multiple} from {2 * multiple} up; use {nearest}")
+            if value < multiple or value % multiple:
+                nearest = _nearest(value, multiple, 0, multiple)
+                raise InputError(f"{name} {value} is no multiple of {multiple}; use {nearest}")
+            most = strides.positions * multiple
+            if value > most:
+                raise InputError(f"{name} {value} is too large for this model; use {most} at most")
         if self.frames < 1 or (self.frames - 1) % strides.temporal:
             nearest = _nearest(self.frames, strides.temporal, 1, 1)
             raise InputError(f"{self.frames} frames are not {strides.temporal}k+1; use {nearest}")
+        most = (strides.positions - 1) * strides.temporal + 1
+        if self.frames > most:
+            raise InputError(f"{self.frames} frames are too many for this model; use {most} at most")
 
     def latent(self, strides: Strides) -> LatentShape:
         """The shape of this video's latents."""

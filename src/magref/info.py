@@ -87,7 +87,7 @@ def describe(model: str | Path | None = None) -> ModelInfo:
         image_encoder = layout.uses_image_encoder(tensors)
         components = (_component("transformer", tensors), *_torch_files(folder, image_encoder))
     else:
-        stored = {} if kind == "hub" else layout.stored_entries(folder)
+        stored = {} if kind == "hub" and not _has_weights(folder) else layout.stored_entries(folder)
         components = tuple(_component(name, entries) for name, entries in stored.items())
         image_encoder = _uses_image_encoder(folder)
     card = folder / CARD
@@ -103,6 +103,11 @@ def describe(model: str | Path | None = None) -> ModelInfo:
         model_card=card if card.is_file() else None,
         licence=_licence(card),
     )
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether more of a hub model than its configuration is in the cache."""
+    return any(folder.rglob("*.safetensors"))
 
 
 def render(info: ModelInfo) -> RenderableType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 EMBEDDED_NAME = "magref-nano"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded" / EMBEDDED_NAME
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,21 @@ def find_model(name: str | Path | None = None) -> Model:
     """
     if name is None or str(name) == EMBEDDED_NAME:
         return _diffusers_model(EMBEDDED_NAME, EMBEDDED_FOLDER)
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if _exists(folder):
         if layout.is_published(folder):
             layout.check_published(folder)
-            return Model(str(folder), folder, "published", GenerationDefaults(), Strides())
+            text_tokens = read_json(folder / layout.CONFIG).get("text_len", GenerationDefaults().text_tokens)
+            return Model(str(folder), folder, "published", GenerationDefaults(text_tokens=text_tokens), Strides())
         return _diffusers_model(str(folder), layout.existing_folder(folder))
-    if _HUB_ID.fullmatch(str(name)):
-        return _hub_model(str(name))
-    raise CheckpointError(f"the model {name} is neither a folder here nor a hub id (owner/name); check its path")
+    check_hub_id(str(name))
+    return _hub_model(str(name))
+
+
+def check_hub_id(name: str) -> None:
+    """Raise CheckpointError unless the name has the form of a hub id."""
+    if not _HUB_ID.fullmatch(name):
+        raise CheckpointError(f"the model {name} is neither a folder here nor a hub id (owner/name); check its path")
 
 
 def _exists(path: Path) -> bool:
@@ -72,22 +79,25 @@ def load_model(model: Model, dtype: torch.dtype, *, transformer_file: Path | Non
     from magref.pipeline import MagrefPipeline
 
     if model.layout == "published":
-        pipeline = MagrefPipeline.from_published(model.folder, torch_dtype=dtype)
-        if transformer_file is not None:
-            pipeline.register_modules(transformer=_transformer(transformer_file, pipeline.transformer.config, dtype))
-        return pipeline
+        return MagrefPipeline.from_published(model.folder, torch_dtype=dtype, transformer_file=transformer_file)
     location = model.name if model.layout == "hub" else model.folder
     parts: dict[str, Any] = {}
     if transformer_file is not None:
+        from magref.checkpoints.files import load_transformer_file
+
         config = read_json(model.folder / "transformer" / layout.CONFIG)
-        parts["transformer"] = _transformer(transformer_file, config, dtype)
+        parts["transformer"] = load_transformer_file(transformer_file, like=config, torch_dtype=dtype)
     return MagrefPipeline.from_pretrained(location, torch_dtype=dtype, **parts)
 
 
-def _transformer(path: Path, config: Any, dtype: torch.dtype) -> Any:
-    from magref.checkpoints.files import load_transformer_file
+def transformer_shapes(model: Model) -> dict[str, tuple[int, ...]]:
+    """The shapes of a transformer that lies in a folder, under diffusers' names; reads headers only."""
+    from magref.checkpoints.architecture import diffusers_key
 
-    return load_transformer_file(path, like=dict(config), torch_dtype=dtype)
+    if model.layout == "published":
+        entries = layout.published_transformer(model.folder)
+        return {diffusers_key(name): entry.shape for name, entry in entries.items()}
+    return {name: entry.shape for name, entry in layout.stored_entries(model.folder)["transformer"].items()}
 
 
 def _diffusers_model(name: str, folder: Path) -> Model:
@@ -101,7 +111,7 @@ def _hub_model(name: str) -> Model:
 
     try:
         folder = Path(snapshot_download(name, allow_patterns=["*.json"]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:  # ValueError: no valid hub id
         reason = str(error).splitlines()[0]
         raise CheckpointError(
             f"the model {name} is not a folder here and cannot be fetched from the hub ({reason}); check the name and "
@@ -129,4 +139,15 @@ def stored_strides(folder: Path) -> Strides:
     """The strides of a model in diffusers' layout, from its components' configurations."""
     vae, transformer = (read_json(folder / part / layout.CONFIG) for part in ("vae", "transformer"))
     patch = transformer.get("patch_size", (1, 2, 2))
-    return Strides(vae.get("scale_factor_temporal", 4), vae.get("scale_factor_spatial", 8), patch[-1])
+    try:
+        return Strides(
+            int(vae.get("scale_factor_temporal", 4)),
+            int(vae.get("scale_factor_spatial", 8)),
+            int(patch[-1]),
+            int(transformer.get("rope_max_seq_len", Strides.positions)),
+        )
+    except (TypeError, ValueError, LookupError):
+        raise CheckpointError(
+            f"the configurations of {folder} do not state its sizes (patch_size, scale factors, rope_max_seq_len); "
+            "download them again"
+        ) from None

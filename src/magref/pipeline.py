@@ -5,6 +5,7 @@ It wires text encoder, image encoder, VAE, transformer and solver; what each doe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,15 @@ from diffusers.loaders import WanLoraLoaderMixin
 from PIL import Image
 
 from magref.canvas import Canvas, MaskKind, Order, compose_canvas
+from magref.checkpoints.components import check_components
 from magref.checkpoints.layout import stored_dtypes
 from magref.checkpoints.published import load_published
 from magref.conditioning import Conditioning, build_conditioning, decode_latents, encode_text
 from magref.denoiser import Denoiser, PlainDenoiser, has_hooks
-from magref.errors import InputError, ResourceError
+from magref.errors import InputError, memory_errors
 from magref.flow import make_scheduler, sample
 from magref.geometry import Strides, VideoShape
-from magref.models import EMBEDDED_FOLDER
+from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME, check_hub_id
 from magref.placement import loading_dtype
 from magref.prompts import check_prompt
 from magref.references import ImageLike, Reference
@@ -94,21 +96,34 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         Without `torch_dtype` (or `dtype`, its new name in diffusers), weights load in the precision they were saved in,
         bfloat16 as float32 where the machine has no fast bfloat16 (a hub id: as diffusers does). The VAE always loads
         in float32.
+
+        Raises:
+            CheckpointError: no such model, or files that are missing, incomplete, or do not fit the architecture.
         """
-        location = Path(pretrained_model_name_or_path or EMBEDDED_FOLDER).expanduser()
+        if pretrained_model_name_or_path in (None, EMBEDDED_NAME):
+            pretrained_model_name_or_path = EMBEDDED_FOLDER
+        location = Path(os.path.expanduser(pretrained_model_name_or_path))
         dtype = kwargs.pop("torch_dtype", None) or kwargs.pop("dtype", None)
-        if dtype is None and location.is_dir():
-            dtype = {part: loading_dtype(stored) for part, stored in stored_dtypes(location).items()}
-        elif isinstance(dtype, torch.dtype):
+        if location.is_dir():
+            check_components(location)
+            dtype = dtype or {part: loading_dtype(stored) for part, stored in stored_dtypes(location).items()}
+        else:
+            check_hub_id(str(pretrained_model_name_or_path))
+        if isinstance(dtype, torch.dtype):
             dtype = {"default": dtype}
-        if isinstance(dtype, dict):
+        if dtype is not None:
             kwargs["dtype"] = {**dtype, "vae": torch.float32}
-        name = str(location) if location.exists() else str(pretrained_model_name_or_path)
-        return super().from_pretrained(name, **kwargs)
+        name = location if location.is_dir() else pretrained_model_name_or_path
+        return super().from_pretrained(str(name), **kwargs)
 
     @classmethod
     def from_published(
-        cls, folder: str | Path, *, torch_dtype: torch.dtype = torch.bfloat16, clip_num_heads: int | None = None
+        cls,
+        folder: str | Path,
+        *,
+        torch_dtype: torch.dtype = torch.bfloat16,
+        clip_num_heads: int | None = None,
+        transformer_file: str | Path | None = None,
     ) -> MagrefPipeline:
         """Load the authors' layout, or Wan2.1's own image-to-video layout, which has the same files.
 
@@ -116,11 +131,14 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             folder: holds `config.json`, the transformer's shards, the VAE, umT5 and CLIP.
             torch_dtype: of transformer and encoders; the VAE stays in float32.
             clip_num_heads: of CLIP's attention, which no tensor's shape tells; None: by its width (16 for ViT-H).
+            transformer_file: weights in one file (safetensors, fp8, GGUF) in place of the folder's transformer.
 
         Raises:
             CheckpointError: a file is missing, incomplete, or does not fit the architecture.
         """
-        parts = load_published(folder, torch_dtype=torch_dtype, clip_num_heads=clip_num_heads)
+        parts = load_published(
+            folder, torch_dtype=torch_dtype, clip_num_heads=clip_num_heads, transformer_file=transformer_file
+        )
         return cls(
             transformer=parts.transformer,
             vae=parts.vae,
@@ -201,32 +219,30 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         )
         if output_type not in ("pil", "np", "pt", "latent"):
             raise InputError(f"output type {output_type!r} is unknown; use pil, np, pt or latent")
-        canvas = compose_canvas(
-            references, height=settings.height, width=settings.width, order=order, seed=settings.seed, mask=mask
-        )
-        for embeds in (prompt_embeds, negative_prompt_embeds):
-            self._check_embeds(embeds, settings.text_tokens)
-        noises = self._noises(settings, num_videos_per_prompt, latents, generator)
-        try:
-            texts = self._texts(settings, prompt_embeds, negative_prompt_embeds)
-            conditioning = build_conditioning(
-                [canvas],
-                settings.num_frames,
-                vae=self.vae,
-                strides=self.strides,
-                image_encoder=self.image_encoder,
-            ).to(self._execution_device, self.transformer.dtype)
-            videos = []
-            for noise in noises:
-                final = self._denoise(settings, texts, conditioning, noise, callback_on_step_end)
-                videos.append(self._decoded(final, settings, output_type))
-        except (torch.OutOfMemoryError, MemoryError):
-            shape = f"{settings.width}x{settings.height}, {settings.num_frames} frames"
-            raise ResourceError(
-                f"memory does not suffice for {shape}; use a smaller size, fewer frames or CPU offloading"
-            ) from None
-        finally:
-            self.maybe_free_model_hooks()
+        shape = f"{settings.width}x{settings.height}, {settings.num_frames} frames"
+        with memory_errors(shape, "use a smaller size, fewer frames or CPU offloading"):
+            canvas = compose_canvas(
+                references, height=settings.height, width=settings.width, order=order, seed=settings.seed, mask=mask
+            )
+            for embeds in (prompt_embeds, negative_prompt_embeds):
+                self._check_embeds(embeds, settings.text_tokens)
+            noises = self._noises(settings, num_videos_per_prompt, latents, generator)
+            try:
+                texts = self._texts(settings, prompt_embeds, negative_prompt_embeds)
+                conditioning = build_conditioning(
+                    [canvas],
+                    settings.num_frames,
+                    vae=self.vae,
+                    strides=self.strides,
+                    image_encoder=self.image_encoder,
+                    device=self._execution_device,
+                ).to(self._execution_device, self.transformer.dtype)
+                videos = []
+                for noise in noises:
+                    final = self._denoise(settings, texts, conditioning, noise, callback_on_step_end)
+                    videos.append(self._decoded(final, settings, output_type))
+            finally:
+                self.maybe_free_model_hooks()
         return MagrefOutput(videos if num_videos_per_prompt > 1 else videos[0], canvas, settings)
 
     def _noises(
@@ -292,6 +308,7 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
                     tokenizer=self.tokenizer,
                     text_encoder=self.text_encoder,
                     text_tokens=settings.text_tokens,
+                    device=self._execution_device,
                 )
             else:
                 features = embeds[0] if embeds.ndim == 3 else embeds

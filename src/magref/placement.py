@@ -6,6 +6,8 @@ import torch
 
 from magref.errors import InputError, ResourceError
 
+AMPERE = (8, 0)
+"""The compute capability from which NVIDIA's GPUs multiply bfloat16 in hardware."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -23,7 +25,9 @@ def choose_device(name: str | None = None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"device {name!r} is unknown; use cpu, cuda, cuda:0 or mps") from None
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"device {name!r} is unknown here; use cpu, cuda, cuda:0 or mps")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         present = torch.cuda.device_count()
         raise ResourceError(f"device {name} was asked for, but this PyTorch sees {present} GPUs; use --device cpu")
@@ -35,7 +39,7 @@ def choose_device(name: str | None = None) -> torch.device:
 def choose_dtype(device: torch.device, name: str | None = None) -> torch.dtype:
     """The named precision of transformer and encoders, or the best one for the device; the VAE stays in float32.
 
-    bfloat16 on GPUs and on CPUs that multiply it in hardware; others take up to a hundred times longer.
+    bfloat16 on GPUs and CPUs that multiply it in hardware; other CPUs take up to a hundred times longer with it.
     """
     if name is not None:
         if name not in DTYPES:
@@ -45,6 +49,8 @@ def choose_dtype(device: torch.device, name: str | None = None) -> torch.dtype:
         capabilities = torch.cpu.get_capabilities()
         native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
         return torch.bfloat16 if native else torch.float32
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < AMPERE:
+        return torch.float32
     return torch.bfloat16
 
 

@@ -109,7 +109,7 @@ def open_reference(reference: Reference, name: str = "the given image") -> OpenR
         identity = image if path is None else file_sha256(path)
         if reference.crop is not None:
             image = _cropped(image, reference.crop, name)
-        rgb, alpha = _on_white(image)
+        rgb, alpha = _on_white(image, name)
     except InputError:
         raise
     except UnidentifiedImageError:
@@ -189,7 +189,7 @@ def _check_sides(size: tuple[int, int], name: str) -> None:
         raise InputError(f"{name} is {width}x{height}; crop it so that no side exceeds {MAX_ASPECT} times the other")
 
 
-def _on_white(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+def _on_white(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
     """The picture as RGB on the canvas's white, and its alpha channel if it has one.
 
     The published code drops transparency, so that hidden pixels show; white is what surrounds a reference in training.
@@ -199,5 +199,7 @@ def _on_white(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB"), None
     rgba = image.convert("RGBA")
+    if rgba.getchannel("A").getextrema()[1] == 0:
+        raise InputError(f"{name} is wholly transparent; give a picture that shows something")
     white = Image.new("RGBA", rgba.size, "white")
     return Image.alpha_composite(white, rgba).convert("RGB"), rgba.getchannel("A")

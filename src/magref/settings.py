@@ -71,6 +71,9 @@ def resolve_settings(
     """
     values = defaults.model_dump() | {name: value for name, value in given.items() if value is not None}
     seed = secrets.randbelow(2**31) if seed is None else seed
+    # numpy's numbers are as good as Python's, but are no ints and floats to the strict record.
+    values = {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
+    seed = seed.item() if hasattr(seed, "item") else seed
     for name, value in {**values, "prompt": prompt, "seed": seed}.items():
         _check_kind(name, value)
     frames = values["num_frames"]

@@ -48,17 +48,27 @@ def contact_sheet(
         if given is not None and len(given) != len(rows):
             raise InputError(f"{len(given)} {name} were given for {len(rows)} videos; give one for each")
 
-    strips = []
-    for frames, picture in zip(rows, canvases, strict=True):
-        picks = sorted({round(i) for i in np.linspace(0, len(frames) - 1, columns)})
-        cells = [(_comfortable(Image.fromarray(frames[pick])), str(pick + 1)) for pick in picks]
-        if picture is not None:
-            size = cells[0][0].size
-            cells.insert(0, (_fit(picture, size[1] * picture.width // picture.height, size[1]), "canvas"))
-        strips.append(_strip(cells, apart=picture is not None))
+    strips = [video_strip(video, picture, columns=columns) for video, picture in zip(rows, canvases, strict=True)]
+    return stacked_strips(strips, labels or [""] * len(rows))
+
+
+def video_strip(
+    video: Frames | Sequence[Image.Image], canvas: Image.Image | None = None, *, columns: int = 8
+) -> Image.Image:
+    """One row of a contact sheet: evenly spaced frames with their numbers, after the canvas where one is given."""
+    frames = check_frames(video)
+    picks = sorted({round(i) for i in np.linspace(0, len(frames) - 1, columns)})
+    cells = [(_comfortable(Image.fromarray(frames[pick])), str(pick + 1)) for pick in picks]
+    if canvas is not None:
+        size = cells[0][0].size
+        cells.insert(0, (_fit(canvas, size[1] * canvas.width // canvas.height, size[1]), "canvas"))
+    return _strip(cells, apart=canvas is not None)
+
+
+def stacked_strips(strips: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
+    """A contact sheet of finished rows, each under its label; for many videos, whose frames need not be kept."""
     width = max(strip.width for strip in strips)
-    blocks = [_captioned(strip, label, width) for strip, label in zip(strips, labels or [""] * len(rows), strict=True)]
-    return _page(blocks)
+    return _page([_captioned(strip, label, width) for strip, label in zip(strips, labels, strict=True)])
 
 
 def canvas_preview(canvas: Canvas) -> Image.Image:

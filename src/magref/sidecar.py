@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -123,11 +123,16 @@ def write_sidecar(sidecar: Sidecar, path: str | Path, *, overwrite: bool = False
     Raises:
         OutputError: the file exists and `overwrite` is off, or it cannot be written.
     """
-    text = json.dumps(sidecar.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
     with writing(path, overwrite=overwrite) as temporary:
-        # File names in another encoding hold lone surrogates; as escapes they stay valid JSON.
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+        temporary.write_bytes(sidecar_bytes(sidecar))
     return Path(path)
+
+
+def sidecar_bytes(sidecar: Sidecar) -> bytes:
+    """The record as the file holds it."""
+    text = json.dumps(sidecar.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+    # File names in another encoding hold lone surrogates; as escapes they stay valid JSON.
+    return text.encode("utf-8", "backslashreplace")
 
 
 def metadata_of(sidecar: Sidecar) -> dict[str, str]:
@@ -205,15 +210,25 @@ def reopen_references(sidecar: Sidecar, base: Path) -> list[Reference]:
             raise InputError(
                 f"reference {number} of the sidecar was no file; only references from files can be replayed"
             )
-        candidates = [Path(os.path.expanduser(record.path)), base / Path(record.path)]
-        there = [path for path in candidates if path.is_file()]
-        if not there:
-            raise InputError(f"the reference {record.path} of the sidecar does not exist; put it back to replay")
-        same = [path for path in there if file_sha256(path) == record.sha256]
-        if not same:
-            raise InputError(f"the reference {there[0]} has changed since the video was made; put the old one back")
-        references.append(Reference(same[0], role=record.role, label=record.label, crop=record.crop))
+        path = find_recorded(record.path, base, f"reference {record.path}", record.sha256, file_sha256)
+        references.append(Reference(path, role=record.role, label=record.label, crop=record.crop))
     return references
+
+
+def find_recorded(path: str, base: Path, what: str, expected: str, hash_of: Callable[[Path], str]) -> Path:
+    """The recorded file, found again from the current folder or from `base`, with the hash it had.
+
+    Raises:
+        InputError: it is missing, or has changed.
+    """
+    candidates = [Path(os.path.expanduser(path)), base / path]
+    there = [candidate for candidate in candidates if candidate.is_file()]
+    if not there:
+        raise InputError(f"the {what} of the sidecar does not exist; put it back to replay")
+    same = [candidate for candidate in there if hash_of(candidate) == expected]
+    if not same:
+        raise InputError(f"the {what} has changed since the video was made; put the old one back")
+    return same[0]
 
 
 def weights_sha256(weights: str | Path | Sequence[str | Path]) -> str:

@@ -74,7 +74,7 @@ def write_video(
     """
     path = check_output(path, overwrite)
     ending = path.suffix.lower()
-    frames, rate, tags = check_frames(frames), _check_rate(fps, ending), _check_metadata(metadata or {})
+    frames, rate, tags = check_frames(frames), check_rate(fps, ending), _check_metadata(metadata or {})
     _, height, width, _ = frames.shape
     if ending == ".mp4" and (height % 2 or width % 2):
         raise InputError(
@@ -325,7 +325,7 @@ def _check_video(path: str | Path) -> Path:
         raise InputError(f"the video {path} does not exist; check its path")
     if path.is_dir():
         raise InputError(f"the video {path} is a folder; name a file in it")
-    return path
+    return Path(os.path.abspath(path))  # FFmpeg takes what stands before a colon for a protocol
 
 
 def check_frames(frames: Frames | Sequence[Image.Image]) -> Frames:
@@ -342,7 +342,8 @@ def check_frames(frames: Frames | Sequence[Image.Image]) -> Frames:
     return frames
 
 
-def _check_rate(fps: float, ending: str) -> Fraction:
+def check_rate(fps: float, ending: str) -> Fraction:
+    """The rate as a fraction; InputError where a video of this ending cannot have it."""
     if not MIN_FPS <= fps <= MAX_FPS:  # also false for nan
         raise InputError(f"{fps:g} frames per second are not possible; use {MIN_FPS} to {MAX_FPS}")
     if ending == ".gif" and fps > GIF_MAX_FPS:

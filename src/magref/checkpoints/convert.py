@@ -78,7 +78,7 @@ def convert_published(
         OutputError: the destination exists, or cannot be written.
         ResourceError: the disk has too little room.
     """
-    source, destination = Path(folder).expanduser(), Path(destination).expanduser()
+    source, destination = Path(os.path.expanduser(folder)), Path(os.path.expanduser(destination))
     parts = published_parts(source, torch_dtype=dtype, clip_num_heads=clip_num_heads)
     tokenizer = load_tokenizer(parts.tokenizer_folder)
     _check_destination(source, destination, overwrite)

@@ -1,4 +1,4 @@
-"""Transformers in one file, as the community shares them, and LoRA files.
+"""Transformers in one file, as the community shares them.
 
 Original or diffusers names, with or without a prefix; float32 to fp8; "scaled fp8", where each weight comes with a
 factor; GGUF.
@@ -7,7 +7,7 @@ factor; GGUF.
 from __future__ import annotations
 
 import importlib.util
-import re
+import os
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -33,8 +33,6 @@ NOT_WEIGHTS = (".scale_input", ".input_scale", ".comfy_quant")
 MARKER = "scaled_fp8"
 """An empty tensor that says: the weights of this file have to be multiplied by their scales."""
 
-_LORA_KEY = re.compile(r"\.(lora_[AB]|lora_up|lora_down|lora\.up|lora\.down)(\.\w+)?\.weight$|\.(diff|diff_b)$")
-
 
 def load_transformer_file(
     path: str | Path, *, like: Mapping[str, Any] | None = None, torch_dtype: torch.dtype = torch.bfloat16
@@ -52,7 +50,7 @@ def load_transformer_file(
         CheckpointError: the file is missing, truncated, of an unknown kind, or of another architecture.
         ResourceError: a GGUF file, and the package gguf is not installed.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; name one .safetensors or .gguf file")
     if not path.is_file():
@@ -60,15 +58,6 @@ def load_transformer_file(
     with path.open("rb") as file:
         is_gguf = file.read(4) == b"GGUF"
     return _load_gguf(path, like, torch_dtype) if is_gguf else _load_safetensors(path, like, torch_dtype)
-
-
-def check_lora_file(path: str | Path) -> None:
-    """Raise CheckpointError unless this is a whole safetensors file with LoRA weights; reads its header only."""
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise CheckpointError(f"the LoRA {path} does not exist; name one .safetensors file")
-    if not any(_LORA_KEY.search(name) for name in read_header(path)):
-        raise CheckpointError(f"{path} has no LoRA weights in it; give a LoRA made for Wan2.1")
 
 
 def _load_safetensors(path: Path, like: Mapping[str, Any] | None, dtype: torch.dtype) -> WanTransformer3DModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -26,10 +27,14 @@ WEIGHT_STEMS = ("diffusion_pytorch_model", "model")
 
 def is_published(folder: str | Path) -> bool:
     """Whether the folder has the authors' layout or Wan2.1's own, complete or not."""
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     if (folder / MODEL_INDEX).is_file():
         return False
-    return any((folder / name).is_file() for name in (VAE, TEXT_ENCODER, IMAGE_ENCODER))
+    if any((folder / name).is_file() for name in (VAE, TEXT_ENCODER, IMAGE_ENCODER)):
+        return True
+    # The authors' transformer alone: a download that has not come to the other parts yet.
+    config = folder / CONFIG
+    return config.is_file() and read_json(config).get("_class_name") == "WanModel"
 
 
 def check_published(folder: str | Path) -> None:
@@ -124,7 +129,7 @@ def stored_entries(folder: str | Path) -> dict[str, dict[str, TensorEntry]]:
 
 def existing_folder(folder: str | Path) -> Path:
     """The folder as a path; CheckpointError unless it exists and is one."""
-    path = Path(folder).expanduser()
+    path = Path(os.path.expanduser(folder))
     if not path.exists():
         raise CheckpointError(f"the model folder {path} does not exist; check its path, or run magref download")
     if not path.is_dir():

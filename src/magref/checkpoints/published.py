@@ -7,6 +7,7 @@ Sizes come from the tensors' shapes; config.json leaves out many. Sources of nam
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, UMT5C
 
 from magref.checkpoints import layout
 from magref.checkpoints.architecture import check_masked_guidance, diffusers_key, transformer_config
+from magref.checkpoints.files import load_transformer_file
 from magref.checkpoints.headers import TensorEntry, read_json
 from magref.checkpoints.layout import check_published, is_published
 from magref.checkpoints.parts import Part, Read, always, make_part, read_tensor, read_torch_file, transformer_dtype
@@ -58,7 +60,11 @@ class PublishedParts:
 
 
 def load_published(
-    folder: str | Path, *, torch_dtype: torch.dtype = torch.bfloat16, clip_num_heads: int | None = None
+    folder: str | Path,
+    *,
+    torch_dtype: torch.dtype = torch.bfloat16,
+    clip_num_heads: int | None = None,
+    transformer_file: str | Path | None = None,
 ) -> Components:
     """Load a checkpoint in the published layout, at most one tensor beyond the models in memory.
 
@@ -67,14 +73,20 @@ def load_published(
         torch_dtype: of transformer, text encoder and image encoder. The VAE is always float32, as are the
             transformer's norms, modulation and time embedding.
         clip_num_heads: not readable from the tensors; left out, heads are 80 wide (ViT-H/14: 16 heads).
+        transformer_file: a single file of weights that takes the place of the folder's own transformer.
 
     Raises:
         CheckpointError: something is missing, truncated, or not of this architecture; before any weight is read.
     """
     parts = published_parts(folder, torch_dtype=torch_dtype, clip_num_heads=clip_num_heads)
     tokenizer = load_tokenizer(parts.tokenizer_folder)
+    if transformer_file is None:
+        transformer = parts.transformer.load()
+    else:
+        like = dict(parts.transformer.model.config)
+        transformer = load_transformer_file(transformer_file, like=like, torch_dtype=torch_dtype)
     return Components(
-        transformer=parts.transformer.load(),
+        transformer=transformer,
         vae=parts.vae.load(),
         text_encoder=parts.text_encoder.load(),
         tokenizer=tokenizer,
@@ -88,7 +100,7 @@ def published_parts(
 ) -> PublishedParts:
     """Check a published checkpoint down to each tensor's name and shape; arguments and errors as `load_published`."""
     check_published(folder)
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     config = read_json(folder / layout.CONFIG)
     entries = layout.published_transformer(folder)
     clip = folder / layout.IMAGE_ENCODER

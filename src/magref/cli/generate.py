@@ -14,6 +14,8 @@ from magref.models import find_model
 from magref.outputs import VIDEO_ENDINGS
 from magref.references import Reference
 
+DEFAULT_OUTPUT = Path("out.mp4")
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -26,8 +28,11 @@ def generate(
         list[Path] | None, typer.Argument(metavar="REF...", help="One to eight pictures.", show_default=False)
     ] = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The video (.mp4, .webm or .gif); with --batch, a folder.")
-    ] = Path("out.mp4"),
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="The video (.mp4, .webm or .gif), else out.mp4; with --batch a folder, else outputs."
+        ),
+    ] = None,
     background: Annotated[
         Path | None, typer.Option(help="A picture of the place; it counts as one of the eight.")
     ] = None,
@@ -105,16 +110,22 @@ def generate(
         given = [name for name, value in fixed.items() if value is not None and value != []]
         if given or count != 1:
             raise InputError(f"--replay takes everything from the sidecar; leave out {', '.join(given) or '--count'}")
-        run(*replayed(replay, output, request))
+        run(*replayed(replay, output or DEFAULT_OUTPUT, request))
         return
+    if count < 1:
+        raise InputError(f"--count {count} makes no video; use 1 or more")
     if batch is not None:
         if prompt is not None or references or background is not None:
             raise InputError("--batch takes prompts and pictures from its file; leave out PROMPT, REF, --background")
         cases = read_cases(batch)
-        folder = Path("outputs") if output == Path("out.mp4") else output
+        folder = output or Path("outputs")
         if folder.suffix.lower() in (*VIDEO_ENDINGS, ".json"):
             raise InputError(f"with --batch the output {folder} is a folder; give a name without ending")
-        jobs = [Job(folder / f"{case.id}.mp4", case.prompt, case.references(), seed) for case in cases]
+        jobs = [
+            Job(path, case.prompt, case.references(), own_seed)
+            for case in cases
+            for path, own_seed in numbered(folder / f"{case.id}.mp4", seed, count)
+        ]
         found = find_model(model)
         run(found, plan(found, jobs, request, skip_finished=True), request)
         return
@@ -123,12 +134,19 @@ def generate(
     pictures = [Reference(path) for path in references or []]
     if background is not None:
         pictures.append(Reference(background, role="background"))
-    if count < 1:
-        raise InputError(f"--count {count} makes no video; use 1 or more")
-    outputs = [output if count == 1 else output.with_stem(f"{output.stem}-{k + 1}") for k in range(count)]
     found = find_model(model)
-    jobs = [Job(path, prompt, pictures, None if seed is None else seed + k) for k, path in enumerate(outputs)]
+    jobs = [Job(path, prompt, pictures, own) for path, own in numbered(output or DEFAULT_OUTPUT, seed, count)]
     run(found, plan(found, jobs, request), request)
+
+
+def numbered(output: Path, seed: int | None, count: int) -> list[tuple[Path, int | None]]:
+    """Output and seed of each of `count` videos: x-1.mp4, x-2.mp4 and seeds counting up; x.mp4 where it is one."""
+    if count == 1:
+        return [(output, seed)]
+    return [
+        (output.with_name(f"{output.stem}-{k + 1}{output.suffix}"), None if seed is None else seed + k)
+        for k in range(count)
+    ]
 
 
 def parse_size(size: str | None) -> dict[str, int]:

@@ -26,6 +26,9 @@ def convert(
     dtype: Annotated[
         str, typer.Option(metavar="bfloat16|float16|float32", help="Precision of the weights; the VAE stays float32.")
     ] = "bfloat16",
+    clip_heads: Annotated[
+        int | None, typer.Option(min=1, help="CLIP's attention heads, where it is not Wan2.1's; none: by its width.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the destination if it exists.")] = False,
 ) -> None:
     """Convert a checkpoint in the published layout to diffusers' layout, shard by shard."""
@@ -44,7 +47,14 @@ def convert(
         def show(part: str, done: int, total: int) -> None:
             progress.update(task, description=part, completed=done, total=total)
 
-        made = convert_published(folder, destination, dtype=DTYPES[dtype], overwrite=overwrite, progress=show)
+        made = convert_published(
+            folder,
+            destination,
+            dtype=DTYPES[dtype],
+            overwrite=overwrite,
+            clip_num_heads=clip_heads,
+            progress=show,
+        )
     console.print(f"wrote {made}", markup=False)
 
 

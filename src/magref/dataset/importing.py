@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def import_folder(
     Raises:
         InputError: `source` is no folder, or has no clips.
     """
-    source = Path(source).expanduser()
+    source = Path(os.path.expanduser(source))
     if not source.is_dir():
         raise InputError(f"{source} is no folder; name the one that holds the clips")
     clips = sorted(path for path in source.rglob("*") if path.suffix.lower() in CLIP_ENDINGS and path.is_file())

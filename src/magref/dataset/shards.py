@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ def export_shards(folder: str | Path, destination: str | Path, *, shard_samples:
     Raises:
         OutputError: a shard cannot be written.
     """
-    dataset, destination = Dataset(folder), Path(destination).expanduser()
+    dataset, destination = Dataset(folder), Path(os.path.expanduser(destination))
     if destination.exists() and not destination.is_dir():
         raise OutputError(f"the output {destination} is a file; name a folder")
     batch: list[Sample] = []

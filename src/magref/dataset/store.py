@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class DatasetWriter:
     """
 
     def __init__(self, folder: str | Path, info: DatasetInfo, *, part_samples: int = PART_SAMPLES) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = Path(os.path.expanduser(folder))
         self._part_samples = part_samples
         self._rows: list[Sample] = []
         _parquet()
@@ -223,7 +224,7 @@ class Dataset:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = Path(os.path.expanduser(folder))
         self.info = read_info(self.folder)
         _parquet()
 

@@ -71,8 +71,11 @@ def make_autoencoder(folder: Path) -> None:
 
 
 def load_autoencoder(folder: Path) -> AutoencoderKLWan:
-    """The trained autoencoder."""
-    return use_image_fast_path(AutoencoderKLWan.from_pretrained(folder / "vae")).eval()
+    """The trained autoencoder; its configuration does not name this folder, since it is exported with the model."""
+    config = AutoencoderKLWan.load_config(folder / "vae")
+    vae = AutoencoderKLWan.from_config({key: value for key, value in config.items() if key != "_name_or_path"})
+    vae.load_state_dict(AutoencoderKLWan.from_pretrained(folder / "vae").state_dict())
+    return use_image_fast_path(vae).eval()
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
