@@ -11,8 +11,9 @@ from huggingface_hub import constants
 from rich.console import Console
 
 from magref import doctor
+from magref.capacity import NEEDS, Device, ability
 from magref.checkpoints import layout
-from magref.doctor import NEEDS, Device, ability, examine, render
+from magref.doctor import examine, render
 from magref.pipeline import MagrefPipeline
 from tiny import GOLDEN, tiny_components
 

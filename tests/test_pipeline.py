@@ -515,6 +515,14 @@ def test_a_pipeline_that_is_offloaded_whole_gives_the_same(latents):
     assert run(pipe, output_type="np").shape == (5, 32, 64, 3)
 
 
+def test_slow_bfloat16_is_said(caplog, monkeypatch):
+    pipe = make_pipeline()
+    pipe.transformer.to(torch.bfloat16)
+    monkeypatch.setattr("magref.pipeline.choose_dtype", lambda device: torch.float32)
+    run(pipe, num_inference_steps=1)
+    assert "torch_dtype=torch.float32" in caplog.text
+
+
 def test_a_compiled_transformer_is_not_taken_apart(latents):
     pipe = make_pipeline()
     calls = []

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
@@ -20,12 +20,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from magref import __version__
+from magref.capacity import NEEDS, Ability, Device, ability
 from magref.checkpoints import layout
 from magref.errors import MagrefError
 from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME
 
 T = TypeVar("T")
-Verdict = Literal["fits", "offloading", "slow", "no"]
 
 PACKAGES = (
     "torch",
@@ -37,6 +37,8 @@ PACKAGES = (
     "huggingface-hub",
     "av",
     "pillow",
+    "psutil",
+    "ftfy",
     "numpy",
     "pydantic",
     "rich",
@@ -46,8 +48,6 @@ EXTRAS = {"gguf": ("gguf",), "train": ("pyarrow",)}
 """Extra of this package -> the packages it installs."""
 MODEL_FOLDERS = (Path("models"), Path("ckpts"))
 """Looked through in the current folder, each model one level down."""
-
-GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,6 @@ class Extra:
 
 
 @dataclass(frozen=True)
-class Device:
-    """One processor that can run a model; `bf16` says whether it multiplies bfloat16 in hardware.
-
-    `detail` is the number of cores, or the compute capability. MPS shares the memory of the CPU.
-    """
-
-    name: str
-    model: str
-    memory_bytes: int
-    bf16: bool
-    detail: str = ""
-
-
-@dataclass(frozen=True)
 class FoundModel:
     """One model on this machine; `problem` is the first thing that is wrong with it, None where it is whole."""
 
@@ -89,37 +75,6 @@ class FoundModel:
     path: Path
     disk_bytes: int
     problem: str | None
-
-
-@dataclass(frozen=True)
-class Need:
-    """What a model takes, in bytes; an estimate.
-
-    `working_bytes` is for the activations of a video at the model's defaults, decoding included.
-    """
-
-    name: str
-    networks_bytes: tuple[int, ...]
-    working_bytes: int
-
-    @property
-    def all_bytes(self) -> int:
-        """Every network on the device at once."""
-        return sum(self.networks_bytes) + self.working_bytes
-
-    @property
-    def largest_bytes(self) -> int:
-        """One network on the device at a time."""
-        return max(self.networks_bytes) + self.working_bytes
-
-
-@dataclass(frozen=True)
-class Ability:
-    """Whether this machine can run a model, as an estimate, in one sentence."""
-
-    model: str
-    verdict: Verdict
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -139,16 +94,6 @@ class Report:
     models: tuple[FoundModel, ...]
     abilities: tuple[Ability, ...]
     problems: tuple[str, ...]
-
-
-# Transformer, umT5, CLIP and VAE of the published model; the VAE runs in float32. Working memory: 32,760 tokens through
-# a 14B transformer, then the decoding of 81 frames at 480 x 832.
-_COMPANIONS = (int(11.4 * GB), int(1.3 * GB), int(0.5 * GB))
-NEEDS = (
-    Need(EMBEDDED_NAME, (int(0.1 * GB),), int(0.5 * GB)),
-    Need("magref-14B, bfloat16", (int(32.8 * GB), *_COMPANIONS), int(6 * GB)),
-    Need("magref-14B, transformer in fp8", (int(16.4 * GB), *_COMPANIONS), int(6 * GB)),
-)
 
 
 def examine(model_folders: Sequence[str | Path] = ()) -> Report:
@@ -189,39 +134,6 @@ def examine(model_folders: Sequence[str | Path] = ()) -> Report:
         models=(_embedded(), *(_examined(name, path) for name, path in found + cached)),
         abilities=tuple(ability(need, devices) for need in NEEDS) if devices else (),
         problems=tuple(problems),
-    )
-
-
-def ability(need: Need, devices: Sequence[Device]) -> Ability:
-    """Whether a model fits: on the GPU with the most memory, offloaded to the CPU's memory, or on the CPU alone."""
-    gpus = [device for device in devices if device.name != "cpu"]
-    ram = next((device.memory_bytes for device in devices if device.name == "cpu"), 0)
-    if not gpus:
-        return _cpu_ability(need, next(device for device in devices if device.name == "cpu"))
-    gpu = max(gpus, key=lambda device: device.memory_bytes)
-    where = f"{gpu.name} with {decimal(gpu.memory_bytes)}"
-    whole, largest = (f"about {decimal(size)}" for size in (need.all_bytes, need.largest_bytes))
-    ram_suffices = ram >= sum(need.networks_bytes) and gpu.name != "mps"  # on a Mac both are the same memory
-    if gpu.memory_bytes >= need.all_bytes:
-        return Ability(need.name, "fits", f"fits on {where}; it needs {whole}")
-    if gpu.memory_bytes >= need.largest_bytes and ram_suffices:
-        return Ability(
-            need.name,
-            "offloading",
-            f"needs offloading, pipe.enable_model_cpu_offload(): one network at a time needs {largest} of {where}",
-        )
-    if gpu.memory_bytes >= need.working_bytes and ram_suffices:
-        return Ability(
-            need.name,
-            "slow",
-            f"needs offloading layer by layer, pipe.enable_sequential_cpu_offload(), which is slow: one network at a "
-            f"time would need {largest}, more than {where}",
-        )
-    return Ability(
-        need.name,
-        "no",
-        f"cannot run: it needs {whole}, or {largest} with offloading and {decimal(sum(need.networks_bytes))} of "
-        f"memory beside it; here are {where} and {decimal(ram)} of memory",
     )
 
 
@@ -321,18 +233,6 @@ def _defaults() -> tuple[str | None, str | None]:
 
     device = choose_device()
     return str(device), str(choose_dtype(device)).removeprefix("torch.")
-
-
-def _cpu_ability(need: Need, cpu: Device) -> Ability:
-    networks = sum(need.networks_bytes) * (1 if cpu.bf16 else 2)  # float32 where bfloat16 is slow
-    needed, here = decimal(networks + need.working_bytes), decimal(cpu.memory_bytes)
-    if cpu.memory_bytes < networks + need.working_bytes:
-        return Ability(need.name, "no", f"cannot run: there is no GPU, and the CPU needs about {needed} of {here}")
-    if need.name == EMBEDDED_NAME:
-        return Ability(need.name, "fits", f"fits: it runs on this CPU in seconds, with about {needed} of {here}")
-    return Ability(
-        need.name, "slow", f"fits in the memory ({needed} of {here}), but without a GPU one video takes a day or more"
-    )
 
 
 def _model_folders(given: Sequence[str | Path]) -> Iterator[tuple[str, Path]]:

@@ -187,17 +187,19 @@ def _check_outputs(plans: Sequence[Plan], request: Request) -> None:
     """That every file can be written, each under its own name, none over a picture that is read."""
     pictures = [picture for picture in (request.preview, request.sheet) if picture is not None]
     outputs = [*(p.output for p in plans), *(sidecar_path(p.output) for p in plans), *pictures]
-    resolved = [Path(os.path.expanduser(path)).resolve() for path in outputs]
-    for path in resolved:
-        if resolved.count(path) > 1:
+    resolved: set[Path] = set()
+    for output in outputs:
+        path = Path(os.path.expanduser(output)).resolve()
+        if path in resolved:
             raise InputError(f"two outputs would have the name {path}; give each its own")
+        resolved.add(path)
     read = {
         Path(os.path.expanduser(reference.image)).resolve()
         for planned in plans
         for reference in planned.references
         if isinstance(reference.image, (str, Path))
     }
-    for path in read.intersection(resolved):
+    for path in read & resolved:
         raise InputError(f"the output {path} is one of the references; choose another name")
     for planned in plans:
         check_output(planned.output, request.overwrite)

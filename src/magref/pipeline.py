@@ -5,6 +5,7 @@ It wires text encoder, image encoder, VAE, transformer and solver; what each doe
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,10 +28,12 @@ from magref.errors import InputError, memory_errors
 from magref.flow import make_scheduler, sample
 from magref.geometry import Strides, VideoShape
 from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME, check_hub_id
-from magref.placement import loading_dtype
+from magref.placement import choose_dtype, loading_dtype
 from magref.prompts import check_prompt
 from magref.references import ImageLike, Reference
 from magref.settings import GenerationDefaults, GenerationSettings, Solver, resolve_settings
+
+_LOG = logging.getLogger(__name__)
 
 OutputType = Literal["pil", "np", "pt", "latent"]
 StepCallback = Callable[[Any, int, torch.Tensor, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]
@@ -227,6 +230,8 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             for embeds in (prompt_embeds, negative_prompt_embeds):
                 self._check_embeds(embeds, settings.text_tokens)
             noises = self._noises(settings, num_videos_per_prompt, latents, generator)
+            if self.transformer.dtype is torch.bfloat16 and choose_dtype(self._execution_device) is torch.float32:
+                _LOG.warning("bfloat16 is slow on this device; load with torch_dtype=torch.float32, or use a newer GPU")
             try:
                 texts = self._texts(settings, prompt_embeds, negative_prompt_embeds)
                 conditioning = build_conditioning(

@@ -188,8 +188,9 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # transformers raises whatever the files provoke
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(
-            f"the tokenizer in {folder} cannot be loaded ({error}); download that folder again"
+            f"the tokenizer in {folder} cannot be loaded ({reason}); download that folder again"
         ) from None
 
 

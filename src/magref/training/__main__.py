@@ -1,7 +1,7 @@
 """Make magref-nano from nothing: `python -m magref.training --folder runs/nano`.
 
 Four stages, each resumed where it was interrupted: the autoencoder, latents of the synthetic world, the transformer,
-and the export of a model folder. The recipes' defaults are what the shipped weights were made with.
+and the export of a model folder. The model card says where the shipped weights' own run differed from the defaults.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from magref.training.transformer import TransformerRecipe, train_transformer
 
 STAGES = ("autoencoder", "latents", "transformer", "export")
 LATENTS_SEED = 1
-LATENT_SHARDS = 68
-STILL_SHARDS = 24
+LATENT_SHARDS = 44
+STILL_SHARDS = 12
 TAKES = 3
 
 
