@@ -22,7 +22,7 @@ from magref.training.muon import Muon
 class TransformerRecipe:
     """The defaults of the shipped transformer; its model card says where its own run differed."""
 
-    steps: int = 9500
+    steps: int = 10_000
     batch: int = 16
     learning_rate: float = 1e-3
     warmup_steps: int = 200
