@@ -65,6 +65,22 @@ def test_swapping_only_the_motion_word_swaps_the_motion(nano, picture, one, othe
     assert np.mean(np.array(apart) > 0.1) >= 0.75, apart
 
 
+@pytest.mark.parametrize(("picture", "place"), [("bear.png", "meadow.png"), ("rabbit.png", "desert.png")])
+def test_beside_a_background_the_subject_moves_as_the_prompt_says(nano, picture, place):
+    """What differs from the video's median frame is the subject and the ground it uncovers: it goes the right way."""
+
+    def travelled(direction: str, seed: int) -> np.ndarray:
+        references = [EXAMPLES / picture, Reference(EXAMPLES / place, role="background")]
+        frames = nano(f"The thing moves {direction} in the scene.", references, seed=seed, output_type="np").frames
+        changed = np.abs(frames - np.median(frames, axis=0)).sum(axis=-1)
+        changed = np.where(changed > np.quantile(changed, 0.9), changed, 0)
+        return centroid(changed[-4:].sum(axis=0)) - centroid(changed[:4].sum(axis=0))
+
+    for one, other, axis in (("right", "left", 0), ("down", "up", 1)):
+        for seed in SEEDS[:2]:
+            assert travelled(one, seed)[axis] - travelled(other, seed)[axis] > 0.15, (one, seed)
+
+
 def test_what_grows_grows_and_what_stands_still_does_neither_grow_nor_move(nano):
     for picture in ("bear.png", "star.png"):
         for seed in SEEDS[:2]:
