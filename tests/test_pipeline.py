@@ -297,7 +297,9 @@ def test_guidance_zero_is_the_negative_prompt_alone(pipe):
 def test_guidance_one_skips_the_unconditional_pass(pipe, scale, passes):
     batches, texts = [], []
     hooks = [
-        pipe.transformer.blocks[1].ffn.register_forward_hook(lambda m, args, out: batches.append(args[0].shape[0])),
+        pipe.transformer.blocks[1]
+        .ffn.net[2]
+        .register_forward_hook(lambda m, args, out: batches.append(args[0].shape[0])),
         pipe.text_encoder.register_forward_hook(lambda m, args, out: texts.append(1)),
     ]
     try:
@@ -369,7 +371,7 @@ MISTAKES = {
     "missing reference": (["/nowhere/dog.png"], {}, "the reference /nowhere/dog.png does not exist; check its path"),
     "small reference": ([Image.new("RGB", (1, 1))], {}, "reference 1 is 1x1; use one with at least 8 pixels"),
     "height": (REFS, {"height": 40}, "height 40 .* use 32 or 48"),
-    "width": (REFS, {"width": 8}, "width 8 .* use 32"),
+    "width": (REFS, {"width": 8}, "width 8 .* use 16"),
     "height is text": (REFS, {"height": "32"}, "height '32' is not a whole number"),
     "frames": (REFS, {"num_frames": 8}, "8 frames .* use 5 or 9"),
     "dropped frames": (REFS, {"drop_frames": 9}, "9 of 9 frames .* use 0 to 8"),
