@@ -42,9 +42,8 @@ def memory_errors(work: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        named = (
-            isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-        )  # torch's, not imported here
+        # torch's own error goes by its name, since torch is not imported here.
+        named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
         if not named and not any(words in str(error).lower() for words in _NO_MEMORY):
             raise
         raise ResourceError(f"memory does not suffice for {work}; {remedy}") from None

@@ -232,7 +232,7 @@ def _loaded(
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    from magref.checkpoints.lora import check_lora, read_lora
+    from magref.checkpoints.lora import read_lora
 
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()
@@ -243,7 +243,6 @@ def _loaded(
     else:
         shapes = transformer_shapes(model)
     for index, (path, _) in enumerate(adapters):
-        check_lora(path, shapes)
         pipeline.load_lora_weights(read_lora(path, shapes), adapter_name=f"lora{index}")
     if adapters:
         pipeline.set_adapters([f"lora{k}" for k in range(len(adapters))], [scale for _, scale in adapters])
