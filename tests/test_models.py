@@ -146,6 +146,11 @@ def delete_config(folder):
     return folder / "text_encoder" / "config.json", "is missing; the download is incomplete"
 
 
+def delete_tokenizer_settings(folder):
+    (folder / "tokenizer" / "tokenizer_config.json").unlink()
+    return folder / "tokenizer" / "tokenizer_config.json", "is missing; the download is incomplete"
+
+
 def damage_index(folder):
     (folder / "model_index.json").write_text('{"_class_name": "Magref')
     return folder / "model_index.json", "is not JSON that can be read; download this file again"
@@ -170,6 +175,7 @@ def list_for_index(folder):
         delete_part,
         delete_weights,
         delete_config,
+        delete_tokenizer_settings,
         damage_index,
         damage_config,
         list_for_index,

@@ -20,8 +20,13 @@ TOKENIZER = "google/umt5-xxl"
 """Files of the published layout, the same in Wan2.1's own releases."""
 
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
-WEIGHTLESS = ("scheduler_config.json", "tokenizer_config.json", "preprocessor_config.json")
-"""What marks the folder of a component without weights."""
+WEIGHTLESS = {
+    "scheduler": "scheduler_config.json",
+    "tokenizer": "tokenizer_config.json",
+    "image_processor": "preprocessor_config.json",
+    "feature_extractor": "preprocessor_config.json",
+}
+"""The components without weights, and the file that each has instead."""
 WEIGHT_STEMS = ("diffusion_pytorch_model", "model")
 
 
@@ -119,9 +124,9 @@ def stored_entries(folder: str | Path) -> dict[str, dict[str, TensorEntry]]:
         part = folder / component
         if not part.is_dir():
             raise CheckpointError(f"{part} is missing; the download is incomplete, fetch this folder again")
-        if any((part / name).is_file() for name in WEIGHTLESS):
+        read_json(part / WEIGHTLESS.get(component, CONFIG))
+        if component in WEIGHTLESS:
             continue
-        read_json(part / CONFIG)
         stem = next((s for s in WEIGHT_STEMS if any(part.glob(f"{s}*.safetensors*"))), WEIGHT_STEMS[0])
         found[component] = read_headers(part, stem)
     return found
