@@ -33,6 +33,7 @@ def test_the_defaults_are_those_of_the_published_checkpoint():
         "drop_frames": 4,
         "fps": 16.0,
         "text_tokens": 512,
+        "mechanism": "masked",
     }
 
 

@@ -47,6 +47,17 @@ class Canvas:
         rows = np.logical_or.reduce(self.mask.reshape(height // stride, stride, width), axis=1)
         return np.logical_or.reduce(rows.reshape(height // stride, width // stride, stride), axis=2)
 
+    def by_cell(self) -> tuple[OpenReference, ...]:
+        """The references in the order of their cells, row by row."""
+        (height, width), (rows, columns) = self.mask.shape, GRIDS[len(self.references)]
+
+        def cell(index: int) -> tuple[int, int]:  # a letterboxed reference has its centre in its cell
+            left, top, right, bottom = self.rectangles[index]
+            row, column = (top + bottom) // 2 // (height // rows), (left + right) // 2 // (width // columns)
+            return min(row, rows - 1), min(column, columns - 1)
+
+        return tuple(self.references[index] for index in sorted(range(len(self.references)), key=cell))
+
 
 def compose_canvas(
     references: Sequence[Reference | ImageLike],

@@ -47,7 +47,7 @@ class PlainDenoiser:
 
     def __call__(self, latents: torch.Tensor, step: int) -> list[torch.Tensor]:
         """(1, C, T, h, w) latents at sampling step `step` -> one velocity of that shape for each text."""
-        x = torch.cat([latents.to(self._conditioning.guidance.dtype), self._conditioning.guidance], dim=1)
+        x = self._conditioning.join(latents)
         timestep = self._timesteps[step].expand(1).to(x.device)
         velocities = []
         for name, text in zip(("cond", "uncond"), self._texts, strict=False):
@@ -59,7 +59,7 @@ class PlainDenoiser:
                     encoder_hidden_states_image=self._conditioning.image_embeds,
                     return_dict=False,
                 )[0]
-            velocities.append(velocity)
+            velocities.append(self._conditioning.cut(velocity))
         return velocities
 
 
@@ -85,8 +85,9 @@ class Denoiser:
         text_tokens: int,
     ) -> None:
         self._transformer = transformer
-        self._guidance = conditioning.guidance
-        _, _, frames, height, width = self._guidance.shape
+        self._conditioning = conditioning
+        guidance = conditioning.guidance
+        self._shape = LatentShape(*guidance.shape[2:])
         embedder = transformer.condition_embedder
         rows, bias = fold_padding(texts, text_tokens)
         text = embedder.text_embedder(rows)  # (G, L, dim)
@@ -102,9 +103,9 @@ class Denoiser:
         self._image_kv = [
             None if image is None else _image_keys_values(block.attn2, image) for block in transformer.blocks
         ]
-        self._rotary = _rotary(transformer, LatentShape(frames, height, width), self._guidance.device)
+        self._rotary = _rotary(transformer, self._shape, guidance.device)
         dtype = text.dtype
-        times = embedder.timesteps_proj(timesteps.to(self._guidance.device))
+        times = embedder.timesteps_proj(timesteps.to(guidance.device))
         self._temb = embedder.time_embedder(times.to(embedder.time_embedder.linear_1.weight.dtype)).to(dtype)
         self._modulation = embedder.time_proj(embedder.act_fn(self._temb)).unflatten(1, (6, -1)).float()
         tables = torch.cat([block.scale_shift_table for block in transformer.blocks]).float()  # (blocks, 6, dim)
@@ -117,7 +118,7 @@ class Denoiser:
     def __call__(self, latents: torch.Tensor, step: int) -> list[torch.Tensor]:
         """(1, C, T, h, w) latents at sampling step `step` -> one velocity of that shape for each text."""
         model = self._transformer
-        x = torch.cat([latents.to(self._guidance.dtype), self._guidance], dim=1)
+        x = self._conditioning.join(latents)
         x = model.patch_embedding(x).flatten(2).transpose(1, 2).contiguous()  # (1, S, dim)
         modulation = self._tables + self._modulation[step]  # (blocks, 6, dim)
         x = self._self_attention(model.blocks[0], x, modulation[0])
@@ -129,7 +130,7 @@ class Denoiser:
                     h = self._self_attention(block, h, modulation[index])
                 h = h + self._cross_attention(index, block, h, group)
                 h = _feed_forward(block, h, modulation[index])
-            outputs.extend(self._velocity(h, step, latents).split(1))
+            outputs.extend(self._conditioning.cut(self._velocity(h, step)).split(1))
         return outputs
 
     def _self_attention(self, block: Any, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
@@ -154,13 +155,13 @@ class Denoiser:
             attended = attended + F.scaled_dot_product_attention(query, key, value)
         return attn.to_out[0](attended.transpose(1, 2).flatten(2, 3))
 
-    def _velocity(self, x: torch.Tensor, step: int, latents: torch.Tensor) -> torch.Tensor:
-        """Output norm, projection and the way back from patches: (G, S, dim) -> (G, C, T, h, w)."""
+    def _velocity(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        """Output norm, projection and the way back from patches: (G, S, dim) -> (G, C, T', h, w)."""
         model = self._transformer
         shift, scale = (model.scale_shift_table + self._temb[step]).chunk(2, dim=1)
         x = model.proj_out((model.norm_out(x.float()) * (1 + scale) + shift).type_as(x))
         _, patch_h, patch_w = model.config.patch_size
-        _, _, frames, height, width = latents.shape
+        frames, height, width = self._shape.frames, self._shape.height, self._shape.width
         x = x.reshape(x.shape[0], frames, height // patch_h, width // patch_w, patch_h, patch_w, -1)
         return x.permute(0, 6, 1, 2, 4, 3, 5).reshape(x.shape[0], -1, frames, height, width)
 

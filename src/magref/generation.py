@@ -276,7 +276,7 @@ def split_lora(text: str) -> tuple[Path, float]:
 
 def _generate(pipeline: MagrefPipeline, planned: Plan, advance: Any) -> tuple[npt.NDArray[np.uint8], Canvas]:
     """Frames (F, H, W, 3) uint8, and the canvas they were made from."""
-    settings = planned.settings.model_dump(exclude={"fps", "text_tokens"})
+    settings = planned.settings.model_dump(exclude={"fps", "text_tokens", "mechanism"})
     out = pipeline(
         references=planned.references,
         output_type="np",

@@ -241,6 +241,7 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
                     strides=self.strides,
                     image_encoder=self.image_encoder,
                     device=self._execution_device,
+                    mechanism=settings.mechanism,
                 ).to(self._execution_device, self.transformer.dtype)
                 videos = []
                 for noise in noises:

@@ -13,6 +13,8 @@ from magref.errors import InputError
 from magref.geometry import Strides, VideoShape
 
 Solver = Literal["unipc", "dpm++"]
+Mechanism = Literal["masked", "vanilla", "tokenwise"]
+"""How a transformer was taught to take its references: the paper's masked guidance, or one of its rivals."""
 
 NEGATIVE_PROMPT = (
     "镜头晃动，色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，"
@@ -50,6 +52,8 @@ class GenerationDefaults(Record):
     negative_prompt: str = NEGATIVE_PROMPT
     text_tokens: Annotated[int, Field(gt=0)] = 512
     """Prompt tokens the transformer sees; shorter prompts are padded with zero features."""
+    mechanism: Mechanism = "masked"
+    """A property of the weights, as `text_tokens` is: see `mechanisms.py`."""
 
 
 class GenerationSettings(GenerationDefaults):
