@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from magref import __version__
-from magref.cli import datasets, generate, models
+from magref.cli import datasets, generate, models, train
 
 app = typer.Typer(
     name="magref",
@@ -17,6 +17,7 @@ app = typer.Typer(
 generate.register(app)
 models.register(app)
 datasets.register(app)
+train.register(app)
 
 
 def _show_version(wanted: bool) -> None:

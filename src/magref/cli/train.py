@@ -1,0 +1,100 @@
+"""`magref train`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from magref.errors import InputError
+
+_STOPPED = 130
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("train", help="Train or fine-tune a model with masked reference guidance.")(train)
+
+
+def train(
+    recipe: Annotated[
+        list[str],
+        typer.Argument(metavar="[cache] RECIPE", help="A .yaml file or a shipped recipe; cache encodes its dataset."),
+    ],
+    run: Annotated[Path | None, typer.Option(help="The run's folder; none: runs/RECIPE.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe: optim.steps=1000.")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what the run would take; nothing is loaded.")] = False,
+    gpu: Annotated[str, typer.Option(help="For --plan: h100, h200, a100, rtx4090 or cpu.")] = "h100",
+    gpus: Annotated[int, typer.Option(min=1, help="For --plan: how many.")] = 1,
+) -> None:
+    """Run a recipe, or go on with the run in its folder. Under torchrun, the run is spread over all processes."""
+    from magref.training.recipe import read_recipe
+
+    action, name = ("train", recipe[0]) if len(recipe) == 1 else (recipe[0], recipe[1])
+    if len(recipe) > 2 or action not in ("train", "cache"):
+        raise InputError(f"{' '.join(recipe)} is not [cache] RECIPE; name one recipe")
+    settings = read_recipe(name, changes or [])
+    console = Console(stderr=True, highlight=False)
+    if plan:
+        from magref.training.plan import plan_run, plan_table
+
+        console.print(plan_table(plan_run(settings, gpu=gpu, gpus=gpus)))
+        return
+    if action == "cache":
+        _cache(settings, console)
+        return
+    from magref.training.trainer import train as run_training
+
+    folder = run or Path("runs") / Path(name).stem
+    finished = run_training(settings, folder, report=_reporter(settings.optim.steps, console))
+    if finished.output is None:
+        console.print(
+            f"stopped after step {finished.step}, which is saved; the same command goes on from there", markup=False
+        )
+        sys.exit(_STOPPED)
+    console.print(f"done: {finished.output}", markup=False)
+
+
+def _cache(settings: object, console: Console) -> None:
+    from magref.training.recipe import Recipe
+    from magref.training.setup import make_cache
+
+    assert isinstance(settings, Recipe)
+    counts = {"encoded": 0, "passed over": 0}
+
+    def on_sample(name: str, problem: str | None) -> None:
+        counts["encoded" if problem is None else "passed over"] += 1
+        if problem is not None:
+            console.print(f"passed over {name}: {problem}", markup=False)
+        elif counts["encoded"] % 50 == 0:
+            console.print(f"{counts['encoded']} encoded", markup=False)
+
+    make_cache(settings, on_sample=on_sample)
+    console.print(f"{counts['encoded']} samples encoded, {counts['passed over']} passed over", markup=False)
+
+
+def _reporter(steps: int, console: Console):  # type: ignore[no-untyped-def]
+    def report(step: int, figures: Mapping[str, float]) -> None:
+        if "validation_loss" in figures:
+            console.print(f"step {step}/{steps}  validation loss {figures['validation_loss']:.4f}", markup=False)
+            return
+        left = (steps - step) * figures["step_s"]
+        console.print(
+            f"step {step}/{steps}  loss {figures['loss']:.4f}  {figures['samples_per_s']:.1f} samples/s  "
+            f"data {figures['data_share']:.0%}  {_duration(left)} left"
+            + (f"  {figures['skipped']:.0f} skipped" if figures["skipped"] else ""),
+            markup=False,
+        )
+
+    return report
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"

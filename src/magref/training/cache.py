@@ -1,0 +1,193 @@
+"""Encoded samples on disk: a file for each, with the clip's latents, several canvases, and the caption's features.
+
+    cache.json                      what it was made with
+    samples/<id>.safetensors        clean, guidance.0 .., image.0 .., tail.0 .., text
+    empty/<F>x<H>x<W>.safetensors   the same of no references and no caption, for dropout
+    skipped.jsonl                   samples that could not be used, and why
+
+The canvas cannot be cached once for all, since references and layout are drawn anew each time; so a few draws of each
+sample are encoded, and training takes one of them at random.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from magref.conditioning import Conditioning
+from magref.dataset.format import Sample
+from magref.errors import InputError, MagrefError
+from magref.geometry import VideoShape
+from magref.outputs import writing
+from magref.settings import Record
+from magref.training.encoding import Encoders
+from magref.training.examples import Buckets, draw_canvas, read_clip
+from magref.training.recipe import DataRecipe
+
+VERSION: Final = 1
+INFO_FILE: Final = "cache.json"
+SKIPPED_FILE: Final = "skipped.jsonl"
+
+
+class CacheInfo(Record):
+    """What a cache was made with; a run must ask for the same."""
+
+    format: Literal["magref-latents"] = "magref-latents"
+    version: Literal[1] = VERSION
+    made_with: str
+    """Hash over the encoders' weights' names and sizes and the part of the recipe that decides what is encoded."""
+    canvases: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One sample with one of its canvases; tensors (1, ...) as in `Batch`, `clean` None for what is empty."""
+
+    clean: torch.Tensor | None
+    conditioning: Conditioning
+    text: torch.Tensor | str
+
+
+def fingerprint(base: str, weights: dict[str, str], recipe: DataRecipe, mechanism: str, seed: int) -> str:
+    """One hash over all that decides what is encoded: models, mechanism, shapes, the rules of drawing references."""
+    decides = recipe.model_dump(mode="json", exclude={"cache", "workers", "dataset", "canvases"})
+    record = {"base": base, "weights": weights, "data": decides, "mechanism": mechanism, "seed": seed}
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def open_cache(folder: Path, info: CacheInfo, *, make: bool) -> None:
+    """Check that the cache is the one asked for, or begin it where `make` is set.
+
+    Raises:
+        InputError: there is none, or it was made with something else.
+    """
+    path = folder / INFO_FILE
+    if path.is_file():
+        try:
+            found = CacheInfo.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValidationError:
+            raise InputError(f"{path} is no record of this version's caches; name another folder") from None
+        if found.made_with != info.made_with or found.canvases < info.canvases:
+            raise InputError(
+                f"the cache {folder} was made with another model or other data settings; name another folder as "
+                "data.cache, or set things back"
+            )
+        return
+    if not make:
+        raise InputError(f"the cache {folder} does not exist; fill it with magref train cache RECIPE")
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"the folder {folder} is not empty and no cache; name another as data.cache")
+    with writing(path) as temporary:
+        temporary.write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def fill_cache(
+    folder: Path,
+    dataset: Path,
+    samples: list[Sample],
+    encoders: Encoders,
+    buckets: Buckets,
+    recipe: DataRecipe,
+    seed: int,
+) -> Iterator[tuple[str, str | None]]:
+    """Encode the samples that are not there yet; yields each id, with the reason where it could not be used."""
+    for sample in samples:
+        path = sample_file(folder, sample.id)
+        if path.exists():
+            continue
+        try:
+            tensors, caption = _encode(dataset, sample, encoders, buckets, recipe, seed)
+        except MagrefError as error:
+            note_skipped(folder / SKIPPED_FILE, sample.id, str(error))
+            yield sample.id, str(error)
+            continue
+        with writing(path) as temporary:
+            save_file(tensors, temporary, metadata={"caption": caption})
+        yield sample.id, None
+
+
+def fill_empty(folder: Path, encoders: Encoders, buckets: Buckets) -> None:
+    """Encode no references and no caption, for each shape, where that is not there yet."""
+    for shape in buckets.shapes():
+        path = empty_file(folder, shape)
+        if not path.exists():
+            text = encoders.text("")
+            tensors = {f"{name}.0": _small(tensor) for name, tensor in _named(encoders.blank(shape)).items()}
+            if isinstance(text, torch.Tensor):
+                tensors["text"] = _small(text)
+            with writing(path) as temporary:
+                save_file(tensors, temporary, metadata={"caption": ""})
+
+
+def _encode(
+    dataset: Path, sample: Sample, encoders: Encoders, buckets: Buckets, recipe: DataRecipe, seed: int
+) -> tuple[dict[str, torch.Tensor], str]:
+    shape = buckets.choose(sample.clip)
+    tensors = {"clean": encoders.clip(read_clip(dataset, sample.clip, shape, recipe.fps))}
+    for draw in range(recipe.canvases):
+        canvas = draw_canvas(dataset, sample, shape, recipe, (seed, draw))
+        conditioning = encoders.canvas(canvas, shape.frames)
+        for name, tensor in _named(conditioning).items():
+            tensors[f"{name}.{draw}"] = tensor
+    text = encoders.text(sample.caption)
+    if isinstance(text, torch.Tensor):
+        tensors["text"] = text
+    return {name: _small(tensor) for name, tensor in tensors.items()}, sample.caption
+
+
+def _named(conditioning: Conditioning) -> dict[str, torch.Tensor]:
+    parts = {"guidance": conditioning.guidance, "image": conditioning.image_embeds, "tail": conditioning.tail}
+    return {name: tensor for name, tensor in parts.items() if tensor is not None}
+
+
+def _small(tensor: torch.Tensor) -> torch.Tensor:
+    """Half precision: normalised latents and features need no more."""
+    return (tensor.half() if tensor.dtype == torch.float32 else tensor).contiguous().cpu()
+
+
+def sample_file(folder: Path, name: str) -> Path:
+    """Where a sample lies in the cache."""
+    return folder / "samples" / f"{name}.safetensors"
+
+
+def empty_file(folder: Path, shape: VideoShape) -> Path:
+    """Where the conditioning and the text of nothing lie."""
+    return folder / "empty" / f"{shape.frames}x{shape.height}x{shape.width}.safetensors"
+
+
+def read_encoded(path: Path, draw: int = 0) -> Encoded:
+    """One file of the cache, with its canvas number `draw`.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            stored = set(file.keys())
+
+            def tensor(key: str) -> torch.Tensor | None:
+                return file.get_tensor(key).float() if key in stored else None
+
+            guidance = file.get_tensor(f"guidance.{draw}").float()
+            conditioning = Conditioning(guidance, tensor(f"image.{draw}"), tensor(f"tail.{draw}"))
+            text = tensor("text")
+            return Encoded(tensor("clean"), conditioning, file.metadata()["caption"] if text is None else text)
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise InputError(f"its file {path} cannot be read ({error}); delete it and fill the cache again") from None
+
+
+def note_skipped(path: Path, name: str, reason: str) -> None:
+    """Add one line to a list of samples that could not be used."""
+    record: dict[str, Any] = {"sample": name, "reason": reason}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")

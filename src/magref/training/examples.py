@@ -1,0 +1,129 @@
+"""From a sample on disk to what the model is shown: a clip of the right size, and a canvas of its references.
+
+Each draw takes one of the candidate pictures of every subject (paper 3.1: one of ten faces), may leave objects out,
+changes the pictures against copy-paste, and shuffles them over the canvas's cells (paper 3.2).
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from magref.canvas import Canvas, Order, compose_canvas
+from magref.dataset.format import Clip, Picture, Sample
+from magref.errors import InputError
+from magref.geometry import VideoShape
+from magref.references import Reference
+from magref.training.augment import augment
+from magref.training.recipe import DataRecipe
+from magref.video import Frames, read_video
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """The shapes that clips are brought to."""
+
+    sizes: tuple[tuple[int, int], ...]
+    """(width, height)"""
+    frames: tuple[int, ...]
+    fps: float | None
+
+    def shapes(self) -> list[VideoShape]:
+        """Every shape that a clip may get."""
+        return [VideoShape(frames, height, width) for frames in self.frames for width, height in self.sizes]
+
+    def choose(self, clip: Clip) -> VideoShape:
+        """The size nearest in shape and the most frames that the clip's window fills.
+
+        Raises:
+            InputError: the clip is too short for every length.
+        """
+        aspect = np.log(clip.width / clip.height)
+        width, height = min(self.sizes, key=lambda size: abs(np.log(size[0] / size[1]) - aspect))
+        available = len(frame_numbers(clip, self.fps))
+        fitting = [frames for frames in self.frames if frames <= available]
+        if not fitting:
+            raise InputError(f"its window has {available} frames; {min(self.frames)} are the fewest that are trained")
+        return VideoShape(max(fitting), height, width)
+
+
+def frame_numbers(clip: Clip, fps: float | None) -> list[int]:
+    """The frames of the clip's window at this rate; every one where `fps` is None or not lower than the clip's."""
+    if fps is None or fps >= clip.fps:
+        return list(range(clip.start, clip.stop))
+    count = int((clip.stop - clip.start - 1) * fps / clip.fps) + 1
+    return [clip.start + round(n * clip.fps / fps) for n in range(count)]
+
+
+def read_clip(folder: Path, clip: Clip, shape: VideoShape, fps: float | None) -> Frames:
+    """The clip's first frames as uint8 (F, H, W, 3): scaled to cover the size, the rest cut off evenly."""
+    frames, _ = read_video(folder / clip.path)
+    numbers = frame_numbers(clip, fps)[: shape.frames]
+    if frames.shape[0] <= numbers[-1]:
+        raise InputError(f"{clip.path} has {frames.shape[0]} frames where its row says {clip.num_frames}")
+    return np.stack([_cover(frames[number], shape) for number in numbers])
+
+
+def _cover(frame: Frames, shape: VideoShape) -> Frames:
+    height, width, _ = frame.shape
+    if (height, width) == (shape.height, shape.width):
+        return frame
+    scale = max(shape.width / width, shape.height / height)
+    across, down = shape.width / scale, shape.height / scale
+    left, top = (width - across) / 2, (height - down) / 2
+    size = (shape.width, shape.height)
+    image = Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS, (left, top, left + across, top + down))
+    return np.asarray(image)
+
+
+def draw_canvas(folder: Path, sample: Sample, shape: VideoShape, recipe: DataRecipe, seed: tuple[int, ...]) -> Canvas:
+    """A canvas of the sample's references; a pure function of its arguments. `seed` is (run, sample, draw)."""
+    random = np.random.default_rng([*seed, zlib.crc32(sample.id.encode())])
+    subjects = [s for s in sample.subjects if recipe.backgrounds or s.role != "background"]
+    kept = [s for s in subjects if s.role != "object" or random.random() >= recipe.object_dropout]
+    kept = kept or subjects[:1]
+    if not kept:
+        raise InputError("it has background references alone, which this recipe leaves out")
+    references = []
+    for subject in kept[: recipe.references]:
+        ranked = candidates(subject.pictures, sample.clip)[: recipe.candidates]
+        picture = ranked[random.integers(len(ranked))]
+        image = open_picture(folder / picture.path)
+        if subject.role != "background":
+            image = augment(image, recipe.augment, random)
+        references.append(Reference(image, role=subject.role, label=subject.label))
+    order: Order = "shuffled" if recipe.shuffle else "given"
+    return compose_canvas(
+        references, height=shape.height, width=shape.width, order=order, seed=int(random.integers(2**31))
+    )
+
+
+def candidates(pictures: tuple[Picture, ...], clip: Clip) -> list[Picture]:
+    """A subject's pictures, best first; those from outside of the trained window alone, where there are any."""
+    outside = [p for p in pictures if p.frame is None or not clip.start <= p.frame < clip.stop]
+    return sorted(outside or pictures, key=lambda p: -(p.score or 0.0))
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A reference picture as RGBA."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGBA")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"its picture {path} cannot be read ({error})") from None
+
+
+def blank_canvas(shape: VideoShape) -> Canvas:
+    """No references at all: white, and a mask that is empty; what reference dropout shows."""
+    empty = np.zeros((shape.height, shape.width), dtype=np.bool_)
+    return Canvas(Image.new("RGB", (shape.width, shape.height), "white"), empty, (), ())
+
+
+def clip_pixels(frames: Frames) -> torch.Tensor:
+    """uint8 (F, H, W, 3) -> (3, F, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(frames).permute(3, 0, 1, 2).float().div_(127.5).sub_(1)

@@ -1,0 +1,101 @@
+"""What is minimised: the flow-matching loss of the clean clip's latents, given the references (paper 4.1).
+
+The target is the clip itself over all T latent frames; the references are seen as condition only. All that is random
+about an example comes from its own seed, so that the loss does not depend on how examples are spread over processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from magref.conditioning import Conditioning
+from magref.flow import TRAIN_TIMESTEPS, add_noise, training_sigmas
+from magref.training.encoding import caption_features, pad_texts, stack_conditioning
+
+
+@dataclass(frozen=True)
+class Example:
+    """One encoded example.
+
+    `clean` (1, C, T, h, w) is the target; `text` its caption's features (n, D), or the caption itself where the text
+    encoder is trained too; `seed` decides noise and noise level.
+    """
+
+    name: str
+    clean: torch.Tensor
+    conditioning: Conditioning
+    text: torch.Tensor | str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of a model: `text_encoder` is None where it is frozen."""
+
+    transformer: Any
+    text_encoder: Any | None
+    tokenizer: Any
+    text_tokens: int
+    flow_shift: float
+    device: torch.device
+    bf16: bool
+
+    def loss(self, examples: Sequence[Example], sigma: float | None = None) -> torch.Tensor:
+        """The mean over examples of their mean squared errors; `sigma` fixes the noise level, for validation.
+
+        Examples whose references take different numbers of tokens go through the transformer apart.
+        """
+        parts = [self._sum(group, sigma) for group in _alike(examples)]
+        return torch.stack(parts).sum() / len(examples)
+
+    def _sum(self, examples: Sequence[Example], sigma: float | None) -> torch.Tensor:
+        clean = torch.cat([example.clean for example in examples]).to(self.device)
+        drawn = [_draw(example, self.flow_shift) for example in examples]
+        noise = torch.cat([noise for noise, _ in drawn]).to(self.device)
+        sigmas = torch.cat([level for _, level in drawn]).to(self.device)
+        if sigma is not None:
+            sigmas = torch.full_like(sigmas, sigma)
+        conditioning = stack_conditioning([example.conditioning for example in examples])
+        conditioning = conditioning.to(self.device, torch.float32)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            predicted = self.velocity(add_noise(clean, noise, sigmas), sigmas, conditioning, [e.text for e in examples])
+        errors = (predicted.float() - (noise - clean)).square()
+        return errors.flatten(1).mean(dim=1).sum()
+
+    def velocity(
+        self, noisy: torch.Tensor, sigmas: torch.Tensor, conditioning: Conditioning, texts: Sequence[torch.Tensor | str]
+    ) -> torch.Tensor:
+        """(B, C, T, h, w) noisy latents at levels (B,) -> the transformer's velocity, (B, C, T, h, w)."""
+        if self.text_encoder is None:
+            rows = pad_texts([t.to(self.device) for t in texts if isinstance(t, torch.Tensor)], self.text_tokens)
+        else:
+            captions = [text for text in texts if isinstance(text, str)]
+            rows = caption_features(captions, self.tokenizer, self.text_encoder, self.text_tokens)
+        velocity = self.transformer(
+            hidden_states=conditioning.join(noisy),
+            timestep=sigmas * TRAIN_TIMESTEPS,
+            encoder_hidden_states=rows.to(self.transformer.dtype),
+            encoder_hidden_states_image=conditioning.image_embeds,
+            return_dict=False,
+        )[0]
+        return conditioning.cut(velocity)
+
+
+def _draw(example: Example, flow_shift: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise like the example's latents and a noise level, on the CPU, so that every device gets the same."""
+    generator = torch.Generator().manual_seed(example.seed)
+    level = training_sigmas(1, flow_shift, generator)
+    return torch.randn(example.clean.shape, generator=generator), level
+
+
+def _alike(examples: Sequence[Example]) -> list[list[Example]]:
+    groups: dict[tuple[object, ...], list[Example]] = {}
+    for example in examples:
+        embeds = example.conditioning.image_embeds
+        shape = (example.conditioning.guidance.shape, None if embeds is None else embeds.shape)
+        groups.setdefault(shape, []).append(example)
+    return list(groups.values())

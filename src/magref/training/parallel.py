@@ -1,0 +1,116 @@
+"""Processes under torchrun: who am I, FSDP2 over all of them, and activation checkpointing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+from magref.errors import ResourceError
+
+_ATTENTION = (
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+)
+
+
+@dataclass(frozen=True)
+class Team:
+    """One process among those of the run."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @classmethod
+    def join(cls, device: str | None = None) -> Team:
+        """The team that torchrun made, or this process alone.
+
+        Raises:
+            ResourceError: more processes on a machine than it has GPUs.
+        """
+        kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if kind == "cuda":
+            if local >= torch.cuda.device_count():
+                raise ResourceError(
+                    f"process {local} has no GPU, there are {torch.cuda.device_count()}; give torchrun "
+                    f"--nproc-per-node {max(1, torch.cuda.device_count())}"
+                )
+            torch.cuda.set_device(local)
+        place = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
+        if world == 1:
+            return cls(0, 1, place)
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+        return cls(dist.get_rank(), world, place)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """The mean over all processes."""
+        if self.world > 1:
+            dist.all_reduce(values)
+            values /= self.world
+        return values
+
+    def wait(self) -> None:
+        """Until all processes have come here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def leave(self) -> None:
+        """End the process group."""
+        if self.world > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+    def shard(self, model: torch.nn.Module, layers: Any, *, precision: Literal["bf16", "fp32"]) -> None:
+        """Spread the weights of a model over all processes, each of its layers by itself; alone, nothing happens.
+
+        Weights, gradients and optimizer state are kept in float32; what is sent and computed with is `precision`.
+        """
+        if self.world == 1:
+            return
+        mesh = init_device_mesh(self.device.type, (self.world,))
+        policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16 if precision == "bf16" else torch.float32, reduce_dtype=torch.float32
+        )
+        for layer in layers:
+            fully_shard(layer, mesh=mesh, mp_policy=policy)
+        fully_shard(model, mesh=mesh, mp_policy=policy)
+
+
+def checkpoint_blocks(transformer: Any, kind: Literal["none", "selective", "full"]) -> None:
+    """Compute the blocks' activations again in the backward pass; "selective" keeps the attention's outputs.
+
+    At 32,760 tokens attention is half of a block's work, and its output a tenth of its activations.
+    """
+    if kind == "none":
+        return
+    contexts: dict[str, Any] = {}
+    if kind == "selective":
+        contexts["context_fn"] = partial(create_selective_checkpoint_contexts, _keep_attention)
+
+    def run(block: Callable[..., torch.Tensor], *arguments: Any) -> torch.Tensor:
+        return checkpoint(block, *arguments, use_reentrant=False, **contexts)
+
+    transformer.enable_gradient_checkpointing(run)
+
+
+def _keep_attention(_context: Any, operator: Any, *_arguments: Any, **_named: Any) -> CheckpointPolicy:
+    name = getattr(operator, "_opname", "") or str(operator).split(".")[1]
+    return CheckpointPolicy.MUST_SAVE if name in _ATTENTION else CheckpointPolicy.PREFER_RECOMPUTE

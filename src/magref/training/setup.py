@@ -1,0 +1,138 @@
+"""What a run needs before its first step: the recipe's model and dataset, found and checked, then loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from magref.dataset.format import Sample
+from magref.dataset.store import Dataset
+from magref.errors import InputError
+from magref.models import Model, find_model
+from magref.settings import GenerationDefaults
+from magref.training.cache import CacheInfo, fill_cache, fill_empty, fingerprint, open_cache
+from magref.training.encoding import Encoders
+from magref.training.examples import Buckets
+from magref.training.loading import (
+    StoredTransformer,
+    build_transformer,
+    fill,
+    find_transformer,
+    initialise,
+    load_encoders,
+)
+from magref.training.lora import add_lora
+from magref.training.parallel import Team
+from magref.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that a run needs and that is known before any weight is read."""
+
+    recipe: Recipe
+    base: Model
+    stored: StoredTransformer
+    buckets: Buckets
+    samples: list[Sample]
+    defaults: GenerationDefaults
+    """What the trained model generates with: the base's, and the mechanism that was trained."""
+
+
+def prepare(recipe: Recipe) -> Setting:
+    """Find model and dataset and check that they go together.
+
+    Raises:
+        MagrefError: something is missing or does not fit.
+    """
+    base = find_model(recipe.model.base)
+    sizes = recipe.data.sizes or ((base.defaults.width, base.defaults.height),)
+    buckets = Buckets(sizes, recipe.data.frames or (base.defaults.num_frames,), recipe.data.fps)
+    for shape in buckets.shapes():
+        shape.check(base.strides)
+    samples = list(Dataset(recipe.data.dataset))
+    shift = recipe.objective.flow_shift or base.defaults.flow_shift
+    defaults = base.defaults.model_copy(update={"mechanism": recipe.model.mechanism, "flow_shift": shift})
+    return Setting(recipe, base, find_transformer(base), buckets, samples, defaults)
+
+
+def make_encoders(setting: Setting, team: Team) -> tuple[Encoders, Any]:
+    """The frozen models, and the text encoder that is to be trained (None where it is frozen too)."""
+    recipe = setting.recipe
+    dtype = torch.bfloat16 if recipe.optim.precision == "bf16" else torch.float32
+    vae, text_encoder, tokenizer, image_encoder = load_encoders(setting.base, dtype, team.device)
+    trained = None
+    if recipe.model.text_encoder:
+        kind, config = type(text_encoder), text_encoder.config
+        if recipe.model.fresh:
+            text_encoder = initialise(lambda: kind(config), recipe.seed).to(team.device)
+        trained = text_encoder.float().requires_grad_(True)
+    encoders = Encoders(
+        vae,
+        None if trained is not None else text_encoder,
+        tokenizer,
+        image_encoder,
+        setting.base.strides,
+        setting.base.defaults.text_tokens,
+        recipe.model.mechanism,
+        team.device,
+    )
+    return encoders, trained
+
+
+def cache_info(setting: Setting) -> CacheInfo:
+    """What a cache for this run is made with."""
+    recipe = setting.recipe
+    encoders = {"text": "trained" if recipe.model.text_encoder else "frozen"}
+    made_with = fingerprint(setting.base.name, encoders, recipe.data, recipe.model.mechanism, recipe.seed)
+    return CacheInfo(made_with=made_with, canvases=recipe.data.canvases)
+
+
+def make_cache(recipe: Recipe, *, on_sample: Callable[[str, str | None], None]) -> None:
+    """Encode the dataset into `data.cache`; several processes share the work. What is there already stays.
+
+    Args:
+        on_sample: told each sample, with the reason where it could not be used.
+    """
+    if recipe.data.cache is None:
+        raise InputError("the recipe names no cache; set data.cache to a folder")
+    setting, folder = prepare(recipe), Path(os.path.expanduser(recipe.data.cache))
+    team = Team.join()
+    if team.leads:
+        open_cache(folder, cache_info(setting), make=True)
+    team.wait()
+    encoders, _ = make_encoders(setting, team)
+    if team.leads:
+        fill_empty(folder, encoders, setting.buckets)
+    own = setting.samples[team.rank :: team.world]
+    dataset = Path(os.path.expanduser(recipe.data.dataset))
+    for name, problem in fill_cache(folder, dataset, own, encoders, setting.buckets, recipe.data, recipe.seed):
+        on_sample(name, problem)
+    team.wait()
+    team.leave()
+
+
+def make_transformer(setting: Setting, team: Team) -> Any:
+    """The transformer with its weights, adapters where the recipe has them, spread over the team."""
+    recipe = setting.recipe
+    frozen = recipe.model.lora is not None
+    bf16 = recipe.optim.precision == "bf16"
+    if recipe.model.fresh:
+        transformer = initialise(lambda: build_transformer(setting.stored.config), recipe.seed).to(team.device)
+        team.shard(transformer, transformer.blocks, precision=recipe.optim.precision)
+        return transformer.train()
+    dtype = torch.bfloat16 if frozen and bf16 and team.world == 1 else torch.float32
+    transformer = build_transformer(setting.stored.config, device=torch.device("meta"), dtype=dtype)
+    if recipe.model.lora is None:
+        team.shard(transformer, transformer.blocks, precision=recipe.optim.precision)
+        fill(transformer, setting.stored, team.device)
+        return transformer.train()
+    fill(transformer, setting.stored, team.device)
+    add_lora(transformer, recipe.model.lora, recipe.seed)
+    team.shard(transformer, transformer.blocks, precision=recipe.optim.precision)
+    return transformer.train()
