@@ -1,5 +1,7 @@
 """The rival mechanisms: what the transformer is given by each, and that every part of the package honours it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +13,11 @@ from magref.conditioning import build_conditioning, canvas_pixels, clip_features
 from magref.denoiser import Denoiser, PlainDenoiser
 from magref.errors import CheckpointError, InputError
 from magref.flow import make_scheduler
+from magref.generation import Job, Request, plan
 from magref.geometry import Strides, VideoShape
 from magref.mechanisms import reference_pictures, successive_video, tokenwise_guidance, vanilla_guidance
-from magref.models import stored_defaults
-from magref.settings import GenerationDefaults
+from magref.models import find_model, stored_defaults
+from magref.settings import GenerationDefaults, check_references
 from tiny import GOLDEN, TEXT_DIM, tiny_components, tiny_image_encoder, tiny_transformer, tiny_vae
 
 REFS = [GOLDEN / "refs" / f"{i}.png" for i in range(5)]
@@ -103,8 +106,11 @@ def test_successive_references_take_one_latent_frame_each(count, expected):
 def test_more_references_than_latent_frames_are_refused():
     video = successive_video(random(4, 3, HEIGHT, WIDTH), VideoShape(13, HEIGHT, WIDTH), STRIDES)
     assert video.shape == (3, 13, HEIGHT, WIDTH)
+    check_references("vanilla", 4, VideoShape(13, HEIGHT, WIDTH), STRIDES)
     with pytest.raises(InputError, match="4 references do not fit into 9 frames; use 13 frames or more"):
-        successive_video(random(4, 3, HEIGHT, WIDTH), VideoShape(9, HEIGHT, WIDTH), STRIDES)
+        check_references("vanilla", 4, VideoShape(9, HEIGHT, WIDTH), STRIDES)
+    for other in ("masked", "tokenwise"):
+        check_references(other, 4, VideoShape(9, HEIGHT, WIDTH), STRIDES)
 
 
 def test_the_vanilla_mask_is_one_over_the_references_own_frames():
@@ -180,7 +186,7 @@ def test_tokenwise_stays_within_the_known_positions(vae):
     strides = Strides(positions=5)
     parts = {"vae": vae, "strides": strides, "mechanism": "tokenwise"}
     assert build_conditioning([canvas_of(0)], FRAMES, **parts).guidance.shape[2] == 5
-    with pytest.raises(InputError, match="6 latent frames with the references are too many"):
+    with pytest.raises(InputError, match="13 frames and 2 references are too many for this model; use 9 frames"):
         build_conditioning([canvas_of(0, 1)], FRAMES, **parts)
 
 
@@ -284,8 +290,19 @@ def test_the_stored_mechanism_decides_what_the_pipeline_does(tmp_path):
 
 
 def test_vanilla_refuses_too_many_references_before_it_samples():
+    pipe = pipeline_of("vanilla")
+    pipe.text_encoder = None  # not even the prompt is encoded
     with pytest.raises(InputError, match="5 references do not fit into 9 frames; use 17 frames or more"):
-        pipeline_of("vanilla")("a dog", REFS, **SMALL)
+        pipe("a dog", REFS, **SMALL)
+
+
+def test_a_plan_refuses_them_before_any_weights_load(tmp_path):
+    model = find_model()
+    model = replace(model, defaults=model.defaults.model_copy(update={"mechanism": "vanilla"}))
+    job = Job(tmp_path / "a.mp4", "a dog", [Reference(path) for path in REFS])
+    with pytest.raises(InputError, match="5 references do not fit into 9 frames; use 17 frames or more"):
+        plan(model, [job], Request(settings={"num_frames": 9}))
+    assert len(plan(model, [job], Request(settings={"num_frames": 17}))) == 1
 
 
 def test_a_folder_that_names_no_mechanism_is_masked_and_one_that_names_another_is_refused(tmp_path):

@@ -30,7 +30,7 @@ from magref.mechanisms import (
     vanilla_guidance,
 )
 from magref.prompts import clean_prompt
-from magref.settings import Mechanism
+from magref.settings import Mechanism, check_references
 
 CLIP_SIZE_PX = 224
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -97,12 +97,14 @@ def build_conditioning(
     device = device or vae.device
     width, height = canvases[0].image.size
     shape = VideoShape(frames, height, width)
+    for canvas in canvases:
+        check_references(mechanism, len(canvas.references), shape, strides)
     if mechanism == "vanilla":
         return _vanilla(canvases, shape, vae, strides, image_encoder, device)
     pixels = torch.stack([canvas_pixels(canvas) for canvas in canvases]).to(device)  # (B, 3, H, W)
     embeds = None if image_encoder is None else clip_features(image_encoder, pixels)
     if mechanism == "tokenwise":
-        return _tokenwise(canvases, shape, vae, strides, embeds, device)
+        return _tokenwise(canvases, shape, vae, strides.temporal, embeds, device)
     if mechanism != "masked":
         raise InputError(f"mechanism {mechanism!r} is unknown; use masked, vanilla or tokenwise")
     mask = torch.from_numpy(np.stack([canvas.latent_mask(strides.spatial) for canvas in canvases])).to(device)
@@ -145,19 +147,16 @@ def _tokenwise(
     canvases: Sequence[Canvas],
     shape: VideoShape,
     vae: Any,
-    strides: Strides,
+    mask_channels: int,
     embeds: torch.Tensor | None,
     device: torch.device,
 ) -> Conditioning:
     """Token-wise concatenation. CLIP sees the canvas as in masked guidance, so that only the concatenation differs."""
     count = equal_counts([len(canvas.references) for canvas in canvases], "token-wise concatenation")
-    if (total := shape.latent(strides).frames + count) > strides.positions:
-        raise InputError(f"{total} latent frames with the references are too many; use fewer frames or references")
     pictures = torch.cat([_reference_pixels(canvas, device, fill_background=False) for canvas in canvases])
-    latents = encode_video(vae, pictures[:, :, None])  # (B N, C, 1, h, w): each a video of one frame
-    tail = latents.squeeze(2).unflatten(0, (-1, count)).transpose(1, 2)  # (B, C, N, h, w)
+    tail = encode_pictures(vae, pictures, count)
     nothing = encode_video(vae, pictures.new_zeros(1, 3, shape.frames, shape.height, shape.width))
-    return Conditioning(tokenwise_guidance(nothing, tail, mask_channels=strides.temporal), embeds, tail)
+    return Conditioning(tokenwise_guidance(nothing, tail, mask_channels=mask_channels), embeds, tail)
 
 
 def _reference_pixels(canvas: Canvas, device: torch.device, *, fill_background: bool) -> torch.Tensor:
@@ -184,11 +183,20 @@ def condition_video(pixels: torch.Tensor, shape: VideoShape) -> torch.Tensor:
     return video
 
 
-def encode_video(vae: Any, video: torch.Tensor) -> torch.Tensor:
-    """(B, 3, F, H, W) in [-1, 1] -> (B, C, T, h, w): the posterior's mode, normalised as the sampler sees latents."""
-    latents = vae.encode(video.to(vae.dtype)).latent_dist.mode()
+def encode_video(vae: Any, video: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """(B, 3, F, H, W) in [-1, 1] -> (B, C, T, h, w), normalised as the sampler sees latents.
+
+    They are the posterior's mode; with a generator, a sample of it.
+    """
+    posterior = vae.encode(video.to(vae.dtype)).latent_dist
+    latents = posterior.mode() if generator is None else posterior.sample(generator)
     mean, std = latent_statistics(vae, latents)
     return (latents - mean) / std
+
+
+def encode_pictures(vae: Any, pictures: torch.Tensor, count: int) -> torch.Tensor:
+    """(B N, 3, H, W) in [-1, 1] -> (B, C, N, h, w): each picture as a video of one frame; `count` is N."""
+    return encode_video(vae, pictures[:, :, None]).squeeze(2).unflatten(0, (-1, count)).transpose(1, 2)
 
 
 def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:

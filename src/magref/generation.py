@@ -16,11 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from magref.canvas import Canvas, compose_canvas
 from magref.errors import InputError, memory_errors
+from magref.geometry import VideoShape
 from magref.models import EMBEDDED_NAME, Model, find_model, load_model, transformer_shapes
 from magref.outputs import IMAGE_ENDINGS, check_output, write_image, writing
 from magref.prompts import check_prompt
 from magref.references import Reference, file_sha256
-from magref.settings import GenerationSettings, resolve_settings
+from magref.settings import GenerationSettings, check_references, resolve_settings
 from magref.sheets import canvas_preview, stacked_strips, video_strip
 from magref.sidecar import (
     LoraRecord,
@@ -100,7 +101,9 @@ def plan(model: Model, jobs: Sequence[Job], request: Request, *, skip_finished: 
         settings = resolve_settings(model.defaults, model.strides, prompt=job.prompt, seed=job.seed, **request.settings)
         plans.append(Plan(job.output, settings, job.references))
         with memory_errors(f"a canvas of {settings.width}x{settings.height}", "use a smaller size"):
-            plans[-1].canvas()  # opens every reference; not kept, since a batch may hold gigabytes of them
+            count = len(plans[-1].canvas().references)  # opens all; not kept, since a batch may hold gigabytes of them
+        shape = VideoShape(settings.num_frames, settings.height, settings.width)
+        check_references(settings.mechanism, count, shape, model.strides)
     _check_outputs(plans, request)
     return plans
 

@@ -54,14 +54,7 @@ def successive_video(pixels: torch.Tensor, shape: VideoShape, strides: Strides) 
     """(N, 3, H, W) references -> (3, F, H, W): [r0, r1 x4, r2 x4, ...], then zeros, which is mid-grey.
 
     A latent frame stands for four pixel frames, the first one for a single frame: each reference gets one.
-
-    Raises:
-        InputError: the video has fewer latent frames than there are references.
     """
-    count, most = pixels.shape[0], shape.latent(strides).frames
-    if count > most:
-        frames = (count - 1) * strides.temporal + 1
-        raise InputError(f"{count} references do not fit into {shape.frames} frames; use {frames} frames or more")
     video = pixels.new_zeros(3, shape.frames, shape.height, shape.width)
     video[:, 0] = pixels[0]
     following = pixels[1:].repeat_interleave(strides.temporal, dim=0).transpose(0, 1)

@@ -19,6 +19,7 @@ from diffusers.loaders import WanLoraLoaderMixin
 from PIL import Image
 
 from magref.canvas import Canvas, MaskKind, Order, compose_canvas
+from magref.checkpoints.architecture import check_masked_guidance
 from magref.checkpoints.components import check_components
 from magref.checkpoints.layout import stored_dtypes
 from magref.checkpoints.published import load_published
@@ -30,13 +31,14 @@ from magref.geometry import Strides, VideoShape
 from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME, check_hub_id
 from magref.placement import choose_dtype, loading_dtype
 from magref.prompts import check_prompt
-from magref.references import ImageLike, Reference
-from magref.settings import GenerationDefaults, GenerationSettings, Solver, resolve_settings
+from magref.references import MAX_REFERENCES, ImageLike, Reference
+from magref.settings import GenerationDefaults, GenerationSettings, Solver, check_references, resolve_settings
 
 _LOG = logging.getLogger(__name__)
 
 OutputType = Literal["pil", "np", "pt", "latent"]
 StepCallback = Callable[[Any, int, torch.Tensor, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]
+Velocity = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     _optional_components: ClassVar = ["image_encoder"]
     _lora_loadable_modules: ClassVar = ["transformer"]
     _callback_tensor_inputs: ClassVar = ["latents"]
+    _check_channels: ClassVar = staticmethod(check_masked_guidance)
+    most_references: ClassVar[int] = MAX_REFERENCES
 
     def __init__(
         self,
@@ -108,7 +112,7 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         location = Path(os.path.expanduser(pretrained_model_name_or_path))
         dtype = kwargs.pop("torch_dtype", None) or kwargs.pop("dtype", None)
         if location.is_dir():
-            check_components(location)
+            check_components(location, cls._check_channels)
             dtype = dtype or {part: loading_dtype(stored) for part, stored in stored_dtypes(location).items()}
         else:
             check_hub_id(str(pretrained_model_name_or_path))
@@ -227,6 +231,7 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             canvas = compose_canvas(
                 references, height=settings.height, width=settings.width, order=order, seed=settings.seed, mask=mask
             )
+            self._check_references(len(canvas.references), settings)
             for embeds in (prompt_embeds, negative_prompt_embeds):
                 self._check_embeds(embeds, settings.text_tokens)
             noises = self._noises(settings, num_videos_per_prompt, latents, generator)
@@ -234,15 +239,7 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
                 _LOG.warning("bfloat16 is slow on this device; load with torch_dtype=torch.float32, or use a newer GPU")
             try:
                 texts = self._texts(settings, prompt_embeds, negative_prompt_embeds)
-                conditioning = build_conditioning(
-                    [canvas],
-                    settings.num_frames,
-                    vae=self.vae,
-                    strides=self.strides,
-                    image_encoder=self.image_encoder,
-                    device=self._execution_device,
-                    mechanism=settings.mechanism,
-                ).to(self._execution_device, self.transformer.dtype)
+                conditioning = self._conditioning(canvas, settings).to(self._execution_device, self.transformer.dtype)
                 videos = []
                 for noise in noises:
                     final = self._denoise(settings, texts, conditioning, noise, callback_on_step_end)
@@ -250,6 +247,18 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             finally:
                 self.maybe_free_model_hooks()
         return MagrefOutput(videos if num_videos_per_prompt > 1 else videos[0], canvas, settings)
+
+    def _check_references(self, count: int, settings: GenerationSettings) -> None:
+        if count > self.most_references:
+            raise InputError(f"{count} references were given; give 1 to {self.most_references}")
+        shape = VideoShape(settings.num_frames, settings.height, settings.width)
+        check_references(settings.mechanism, count, shape, self.strides)
+
+    def _conditioning(self, canvas: Canvas, settings: GenerationSettings) -> Conditioning:
+        parts = {"vae": self.vae, "strides": self.strides, "image_encoder": self.image_encoder}
+        return build_conditioning(
+            [canvas], settings.num_frames, device=self._execution_device, mechanism=settings.mechanism, **parts
+        )
 
     def _noises(
         self,
@@ -304,7 +313,7 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     ) -> list[torch.Tensor]:
         """Features (n, D) of the prompt and, with guidance, of the negative prompt."""
         wanted = [(settings.prompt, prompt_embeds)]
-        if settings.guidance_scale != 1:
+        if self._needs_negative(settings):
             wanted.append((settings.negative_prompt, negative_prompt_embeds))
         texts = []
         for text, embeds in wanted:
@@ -321,6 +330,38 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             texts.append(features.to(self._execution_device, self.transformer.dtype))
         return texts
 
+    def _needs_negative(self, settings: GenerationSettings) -> bool:
+        return settings.guidance_scale != 1
+
+    def _scheduler(self, settings: GenerationSettings) -> Any:
+        return make_scheduler(
+            settings.solver, self.scheduler.config, steps=settings.num_inference_steps, shift=settings.flow_shift
+        )
+
+    def _denoiser(
+        self, texts: list[torch.Tensor], conditioning: Conditioning, timesteps: torch.Tensor, text_tokens: int
+    ) -> Denoiser | PlainDenoiser:
+        kind = PlainDenoiser if has_hooks(self.transformer) else Denoiser
+        return kind(self.transformer, texts, conditioning, timesteps, text_tokens=text_tokens)
+
+    def _guided(
+        self,
+        settings: GenerationSettings,
+        texts: list[torch.Tensor],
+        conditioning: Conditioning,
+        timesteps: torch.Tensor,
+    ) -> Velocity:
+        """Guidance on the text alone: the references stay in both passes."""
+        denoiser = self._denoiser(texts, conditioning, timesteps, settings.text_tokens)
+
+        def velocity(latents: torch.Tensor, step: int) -> torch.Tensor:
+            conditional, *rest = (v.float() for v in denoiser(latents, step))
+            if not rest:
+                return conditional
+            return rest[0] + settings.guidance_scale * (conditional - rest[0])
+
+        return velocity
+
     def _denoise(
         self,
         settings: GenerationSettings,
@@ -329,18 +370,9 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         noise: torch.Tensor,
         callback: StepCallback | None,
     ) -> torch.Tensor:
-        """Noise -> clean latents, with text-only guidance: the references stay in both passes."""
-        scheduler = make_scheduler(
-            settings.solver, self.scheduler.config, steps=settings.num_inference_steps, shift=settings.flow_shift
-        )
-        kind = PlainDenoiser if has_hooks(self.transformer) else Denoiser
-        denoiser = kind(self.transformer, texts, conditioning, scheduler.timesteps, text_tokens=settings.text_tokens)
-
-        def velocity(latents: torch.Tensor, step: int) -> torch.Tensor:
-            conditional, *rest = (v.float() for v in denoiser(latents, step))
-            if not rest:
-                return conditional
-            return rest[0] + settings.guidance_scale * (conditional - rest[0])
+        """Noise -> clean latents."""
+        scheduler = self._scheduler(settings)
+        velocity = self._guided(settings, texts, conditioning, scheduler.timesteps)
 
         def on_step(step: int, latents: torch.Tensor) -> torch.Tensor:
             progress.update()

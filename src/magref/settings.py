@@ -100,6 +100,17 @@ def resolve_settings(
     return GenerationSettings(prompt=prompt, seed=seed, **values)
 
 
+def check_references(mechanism: Mechanism, count: int, shape: VideoShape, strides: Strides) -> None:
+    """Raise InputError unless a video of this shape takes `count` references by this mechanism."""
+    frames = shape.latent(strides).frames
+    if mechanism == "vanilla" and count > frames:
+        least = (count - 1) * strides.temporal + 1
+        raise InputError(f"{count} references do not fit into {shape.frames} frames; use {least} frames or more")
+    if mechanism == "tokenwise" and frames + count > strides.positions:
+        most = (strides.positions - count - 1) * strides.temporal + 1
+        raise InputError(f"{shape.frames} frames and {count} references are too many for this model; use {most} frames")
+
+
 def _check_kind(name: str, value: Any) -> None:
     """Raise InputError unless `value` is of the kind that the setting `name` holds."""
     kind = GenerationSettings.model_fields[name].annotation

@@ -135,6 +135,16 @@ def check_masked_guidance(config: Mapping[str, Any], source: object) -> None:
         )
 
 
+def check_text_to_video(config: Mapping[str, Any], source: object) -> None:
+    """Raise CheckpointError unless the transformer takes latents alone, as Wan2.1 text-to-video and Phantom do."""
+    in_channels, out_channels = config["in_channels"], config["out_channels"]
+    if in_channels != out_channels:
+        raise CheckpointError(
+            f"{source} takes {in_channels} input channels where {out_channels} are needed: it is no text-to-video "
+            "model; give weights of Phantom"
+        )
+
+
 def check_shapes(found: Shapes, expected: Shapes, source: object) -> None:
     """Raise CheckpointError unless both have the same names and shapes; names the first that differ."""
     if missing := expected.keys() - found.keys():

@@ -31,8 +31,12 @@ _PREFIX = "vision_model."
 """CLIP: transformers 4 wrote it, transformers 5 has dropped it from `CLIPVisionModel`, and loads both."""
 
 
-def check_components(folder: str | Path) -> None:
+def check_components(
+    folder: str | Path, check_channels: Callable[[Mapping[str, Any], object], None] = check_masked_guidance
+) -> None:
     """Check a diffusers folder down to each tensor's name and shape; reads configurations and headers only.
+
+    `check_channels` judges the transformer's `in_channels` and `out_channels`; its second argument names the source.
 
     Raises:
         CheckpointError: names the first thing that is missing, cannot be built, or does not fit.
@@ -49,7 +53,7 @@ def check_components(folder: str | Path) -> None:
                 f"{folder / MODEL_INDEX} names no {component} that has weights; fetch the model again, or give another"
             )
     _check_tokenizer(folder / "tokenizer")
-    transformer = _check_transformer(folder / "transformer", found["transformer"])
+    transformer = _check_transformer(folder / "transformer", found["transformer"], check_channels)
     vae = _check_vae(folder / "vae", found["vae"])
     if vae.z_dim != transformer.out_channels:
         raise CheckpointError(
@@ -77,7 +81,7 @@ def _check_tokenizer(part: Path) -> None:
         raise CheckpointError(f"{part} has no {VOCABULARIES[0]}; the download is incomplete, fetch this folder again")
 
 
-def _check_transformer(part: Path, found: Shapes) -> Any:
+def _check_transformer(part: Path, found: Shapes, check_channels: Callable[[Mapping[str, Any], object], None]) -> Any:
     """Check the transformer; its configuration, with diffusers' values for what config.json leaves out."""
     from diffusers import WanTransformer3DModel
 
@@ -86,7 +90,7 @@ def _check_transformer(part: Path, found: Shapes) -> Any:
     in_channels = model.config.in_channels
     channels = {"in_channels": in_channels, "out_channels": model.config.out_channels or in_channels}
     # Before the shapes: a text-to-video model is whole, and has another remedy than a damaged one.
-    check_masked_guidance(channels, part)
+    check_channels(channels, part)
     ignored = WanTransformer3DModel._keys_to_ignore_on_load_unexpected or ()
     known = {name: shape for name, shape in found.items() if not any(re.search(key, name) for key in ignored)}
     if not _is_quantized(config):

@@ -104,8 +104,10 @@ def published_parts(
     config = read_json(folder / layout.CONFIG)
     entries = layout.published_transformer(folder)
     clip = folder / layout.IMAGE_ENCODER
+    transformer = transformer_part(entries, config, folder, torch_dtype)
+    check_masked_guidance(transformer.model.config, folder)
     return PublishedParts(
-        transformer=transformer_part(entries, config, folder, torch_dtype),
+        transformer=transformer,
         vae=vae_part(folder / layout.VAE),
         text_encoder=text_encoder_part(folder / layout.TEXT_ENCODER, torch_dtype),
         image_encoder=image_encoder_part(clip, torch_dtype, clip_num_heads)
@@ -128,7 +130,6 @@ def transformer_part(
     sizes = transformer_config(
         shapes, num_heads=_whole(config, "num_heads", folder), eps=float(config.get("eps", 1e-6))
     )
-    check_masked_guidance(sizes, folder)
     return make_part(lambda: WanTransformer3DModel(**sizes), shapes, reads, transformer_dtype(dtype), folder)
 
 
