@@ -48,7 +48,7 @@ class PhantomPipeline(MagrefPipeline):
 
     `guidance_scale` weighs the text (7.5); `image_guidance_scale`, set on the pipeline, weighs the references (5.0).
     Known differences from the published code: noise comes from the CPU's generator and only for the video's own
-    frames, so that a seed gives other videos; norms and modulation stay in float32.
+    frames, so that a seed gives other videos; weights are held in `torch_dtype`, not under autocast.
     """
 
     most_references: ClassVar[int] = 4
