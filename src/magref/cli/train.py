@@ -25,7 +25,8 @@ def train(
         list[str],
         typer.Argument(metavar="[cache] RECIPE", help="A .yaml file or a shipped recipe; cache encodes its dataset."),
     ],
-    run: Annotated[Path | None, typer.Option(help="The run's folder; none: runs/RECIPE.")] = None,
+    # Not --run: torchrun would take it for the beginning of its own --run-path.
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The run's folder; none: runs/RECIPE.")] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe: optim.steps=1000.")
     ] = None,
@@ -51,7 +52,7 @@ def train(
         return
     from magref.training.trainer import train as run_training
 
-    folder = run or Path("runs") / Path(name).stem
+    folder = output or Path("runs") / Path(name).stem
     finished = run_training(settings, folder, report=_reporter(settings.optim.steps, console))
     if finished.output is None:
         console.print(

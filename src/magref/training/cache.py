@@ -50,10 +50,10 @@ class CacheInfo(Record):
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample with one of its canvases; tensors (1, ...) as in `Batch`, `clean` None for what is empty."""
+    """One sample with one of its canvases; tensors (1, ...) as in `Batch`, parts that an empty one lacks are None."""
 
     clean: torch.Tensor | None
-    conditioning: Conditioning
+    conditioning: Conditioning | None
     text: torch.Tensor | str
 
 
@@ -120,8 +120,9 @@ def fill_empty(folder: Path, encoders: Encoders, buckets: Buckets) -> None:
     for shape in buckets.shapes():
         path = empty_file(folder, shape)
         if not path.exists():
-            text = encoders.text("")
-            tensors = {f"{name}.0": _small(tensor) for name, tensor in _named(encoders.blank(shape)).items()}
+            text, blank = encoders.text(""), encoders.blank(shape)
+            named = {} if blank is None else _named(blank)
+            tensors = {f"{name}.0": _small(tensor) for name, tensor in named.items()}
             if isinstance(text, torch.Tensor):
                 tensors["text"] = _small(text)
             with writing(path) as temporary:
@@ -177,8 +178,10 @@ def read_encoded(path: Path, draw: int = 0) -> Encoded:
             def tensor(key: str) -> torch.Tensor | None:
                 return file.get_tensor(key).float() if key in stored else None
 
-            guidance = file.get_tensor(f"guidance.{draw}").float()
-            conditioning = Conditioning(guidance, tensor(f"image.{draw}"), tensor(f"tail.{draw}"))
+            guidance = tensor(f"guidance.{draw}")
+            conditioning = (
+                None if guidance is None else Conditioning(guidance, tensor(f"image.{draw}"), tensor(f"tail.{draw}"))
+            )
             text = tensor("text")
             return Encoded(tensor("clean"), conditioning, file.metadata()["caption"] if text is None else text)
     except (OSError, SafetensorError, KeyError, TypeError) as error:

@@ -53,7 +53,7 @@ def open_run(folder: Path, recipe: Recipe) -> None:
     path = folder / RECIPE_FILE
     if not path.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OutputError(f"the folder {folder} is not empty and no run; choose another with --run")
+            raise OutputError(f"the folder {folder} is not empty and no run; choose another with -o")
         with writing(path) as temporary:
             temporary.write_text(recipe_yaml(recipe), encoding="utf-8")
         return
@@ -61,8 +61,7 @@ def open_run(folder: Path, recipe: Recipe) -> None:
     changed = sorted(set(_differences(before.model_dump(), recipe.model_dump())) - _FREE)
     if changed:
         raise InputError(
-            f"the run in {folder} was begun with another {changed[0]}; choose another folder with --run, or the old "
-            "value"
+            f"the run in {folder} was begun with another {changed[0]}; choose another folder with -o, or the old value"
         )
     with writing(path, overwrite=True) as temporary:
         temporary.write_text(recipe_yaml(recipe), encoding="utf-8")

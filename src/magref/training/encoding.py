@@ -47,9 +47,9 @@ class Encoders:
             mechanism=self.mechanism,
         )
 
-    def blank(self, shape: VideoShape) -> Conditioning:
-        """The conditioning of no references."""
-        return self.canvas(blank_canvas(shape), shape.frames)
+    def blank(self, shape: VideoShape) -> Conditioning | None:
+        """The conditioning of no references; None for the rival mechanisms, which have no picture of that."""
+        return self.canvas(blank_canvas(shape), shape.frames) if self.mechanism == "masked" else None
 
     def text(self, caption: str) -> torch.Tensor | str:
         """(n, D) features, or the caption itself where the text encoder is trained."""

@@ -165,6 +165,12 @@ class Recipe(Record):
     """The newest checkpoints that stay."""
     loggers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
 
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        if self.objective.reference_dropout and self.model.mechanism != "masked":
+            raise ValueError("objective.reference_dropout goes with the masked mechanism alone; set it to 0")
+        return self
+
 
 def shipped_recipes() -> list[str]:
     """Names of the recipes inside the package."""

@@ -22,8 +22,8 @@ from magref.training.objective import Example
 from magref.training.recipe import ObjectiveRecipe, Recipe
 from magref.video import Frames
 
-Empty = tuple[Conditioning, torch.Tensor | str]
-"""The conditioning of no references, and the text of no caption."""
+Empty = tuple[Conditioning | None, torch.Tensor | str]
+"""The conditioning of no references (None where there is none), and the text of no caption."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class Cached:
         """One example with one of its canvases."""
         draw = int(np.random.default_rng([drawn.seed, 0]).integers(self._recipe.data.canvases))
         encoded = read_encoded(sample_file(self._cache, drawn.name), draw)
-        if encoded.clean is None:
-            raise InputError(f"its file in {self._cache} has no clip; delete it and fill the cache again")
+        if encoded.clean is None or encoded.conditioning is None:
+            raise InputError(f"its file in {self._cache} is not whole; delete it and fill the cache again")
         return Example(drawn.name, encoded.clean, encoded.conditioning, encoded.text, drawn.seed)
 
     def example(self, read: Pixels | Example, *, dropout: bool = True) -> Example:
@@ -107,7 +107,7 @@ def drop(example: Example, empty: Empty | None, recipe: ObjectiveRecipe) -> Exam
         return example
     conditioning, text = empty
     without_references, without_text = np.random.default_rng([example.seed, 1]).random(2)
-    if without_references < recipe.reference_dropout:
+    if conditioning is not None and without_references < recipe.reference_dropout:
         example = replace(example, conditioning=conditioning)
     if without_text < recipe.text_dropout:
         example = replace(example, text=text)
