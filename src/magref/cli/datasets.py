@@ -1,4 +1,4 @@
-"""`magref dataset check`, `import` and `export`."""
+"""`magref dataset import`, `check` and `export`; what the synthetic world writes is in `worlds.py`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from magref.cli import worlds
 
 _FOLDER = Annotated[Path, typer.Argument(help="The dataset's folder.")]
 
@@ -17,6 +19,7 @@ def register(app: typer.Typer) -> None:
     group.command("import", help="Make a dataset of a folder of clips, captions and reference pictures.")(import_)
     group.command("check", help="Say what is wrong with a dataset; exit code 1 where something is.")(check)
     group.command("export", help="Write a dataset as WebDataset shards for an object store.")(export)
+    worlds.register(group)
     app.add_typer(group, name="dataset")
 
 

@@ -69,7 +69,7 @@ _PHRASES = {
     "sways": ("sway", "sway from side to side", "rock from side to side", "wobble"),
     "waves": ("wave", "wave a hand", "wave at the camera", "wave hello", "greet us"),
 }  # fmt: skip
-_SLOW, _FAST = ("slowly", "gently", "calmly"), ("quickly", "fast", "in a hurry")
+_SLOW, _FAST, _HASTE = ("slowly", "gently", "calmly"), ("quickly", "fast"), ("in a hurry", "hastily", "quickly")
 _CAMERAS = {
     "pan left": ("The camera pans left.", "The camera moves to the left."),
     "pan right": ("The camera pans right.", "The camera moves to the right."),
@@ -244,7 +244,8 @@ def _verb_phrase(choices: Choices, subject: Named, name: str, new: bool) -> tupl
         if subject.speed < 0.85:
             phrase += f" {choices.of(f'{name} slow', _SLOW)}"
         elif subject.speed > 1.2:
-            phrase += f" {choices.of(f'{name} fast', _FAST)}"
+            hastens = subject.kind.gait == "walks" and subject.motion in ("left", "right", "shrinks")
+            phrase += f" {choices.of(f'{name} fast', _HASTE if hastens else _FAST)}"
     head, _, tail = phrase.partition(" ")
     third, participle = _FORMS[head]
     return f"{third} {tail}".strip(), f"{participle} {tail}".strip()

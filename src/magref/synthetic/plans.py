@@ -18,6 +18,8 @@ from magref.synthetic.traits import Choices
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
+FOOT = 0.9
+"""Where the feet of a subject are in its picture, in half sides below the middle."""
 CAMERAS = ("static", "pan left", "pan right", "zoom in", "zoom out", "tilt up", "tilt down")
 
 
@@ -56,7 +58,7 @@ SIMPLE = WorldConfig(max_subjects=1, motions=BASIC, camera=0.0, occlusion=0.0, s
 
 @dataclass(frozen=True)
 class SubjectPlan:
-    """One subject of a sample; `depth` is greater the nearer it is."""
+    """One subject of a sample; `depth` is greater the nearer it is; `stands` whether it has ground under it."""
 
     identity: int
     kind: Kind
@@ -64,6 +66,7 @@ class SubjectPlan:
     speed: float
     track: Track
     depth: float
+    stands: bool
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,9 @@ def plan_scene(
         # Who crosses the frame starts from its slot as far as there is room.
         x = max(-room + reach, min(room - reach, slot + c.uniform("aside", -0.1, 0.1) * aspect))
         ground = c.uniform("ground", 0.66, 0.9)
-        low = grounded and kind.grounded and motion not in ("up", "down", "circles")
-        y = ground - 0.88 * size if low else c.uniform("middle", -0.1, 0.1)
+        stands = kind.grounded and motion not in ("up", "down", "circles", "spins")
+        low = stands and grounded
+        y = ground - FOOT * size if low else c.uniform("middle", -0.1, 0.1)
         if kind.gait == "flies" and motion not in ("up", "down"):
             y = c.uniform("high", -0.4, 0.0)
         subjects.append(
@@ -133,6 +137,7 @@ def plan_scene(
                       mirror=-1 if c.chance("mirror", 0.5) else 1, phase=c.uniform("phase"),
                       growth=c.uniform("growth", 1.9, 2.2)),
                 depth=ground if low else c.uniform("depth"),
+                stands=stands and (grounded or place is None),
             )
         )  # fmt: skip
     named = choices.chance("colour named", 0.75)

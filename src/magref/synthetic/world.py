@@ -19,7 +19,7 @@ from magref.synthetic.easel import Easel, box, capsule, petals
 from magref.synthetic.identities import draw_subjects
 from magref.synthetic.motions import POSES
 from magref.synthetic.places import draw_places, place_of
-from magref.synthetic.plans import SIMPLE, Plan, SubjectPlan, WorldConfig, plan_scene
+from magref.synthetic.plans import FOOT, SIMPLE, Plan, SubjectPlan, WorldConfig, plan_scene
 from magref.synthetic.splits import Split, check_split
 from magref.synthetic.traits import Floats, Traits
 from magref.synthetic.views import View, any_view, lit, plain_view
@@ -133,6 +133,8 @@ def render_plans(
     behind, places = _backdrops(plans, light, _other_light(traits, config), height, width, camera, device)
     layers = _Layers(behind)
 
+    # How far below a picture's middle the feet are, in its half sides.
+    feet = (visible_boxes(tiles[:, :, 3].amax(dim=1))[:, 3].cpu().numpy() / tiles.shape[-1] * 2 - 1).astype(np.float32)
     slots = config.max_subjects
     shape = (len(plans), slots, frames)
     alphas = torch.zeros(*shape, height, width, device=device)
@@ -148,11 +150,11 @@ def render_plans(
         rows = torch.tensor([b for b, _ in present], device=device)
         columns = torch.tensor([n for _, n in present], device=device)
         chosen = [plans[b].subjects[n] for b, n in present]
-        at = _on_screen(chosen, camera[[b for b, _ in present]])
-        shadows = config.shadows and any(subject.kind.grounded for subject in chosen)
+        at = _on_screen(chosen, camera[[b for b, _ in present]], feet[[position[p] for p in present]])
+        shadows = config.shadows and any(subject.stands for subject in chosen)
         paint = _place(tiles[[position[p] for p in present]], chosen, at, height, width, device)
         if shadows:
-            layers.shade(rows, chosen, at)
+            layers.shade(rows, chosen, at, feet[[position[p] for p in present]])
         cover = layers.lay(rows, paint)
         alphas[rows] *= (1 - cover)[:, None]
         alphas[rows, columns] = cover
@@ -223,10 +225,12 @@ def _camera(plans: Sequence[Plan], traits: Traits, frames: int) -> Floats:
     return result
 
 
-def _on_screen(subjects: Sequence[SubjectPlan], camera: Floats) -> Floats:
+def _on_screen(subjects: Sequence[SubjectPlan], camera: Floats, feet: Floats) -> Floats:
     """(P, F, 5): x, y and half size on the screen in half heights, rotation, and the scale of the width."""
     paths = [np.stack([t.x, t.y, t.size, t.rotation, t.squash], axis=1) for t in (s.track for s in subjects)]
     at = np.stack(paths)
+    stands = np.array([s.stands for s in subjects])
+    at[..., 1] += (stands * (FOOT - feet))[:, None] * at[..., 2]  # on the ground that the plan put it on
     at[..., :2] = (at[..., :2] - camera[..., :2]) * camera[..., 2:]
     at[..., 2] *= camera[..., 2]
     return at
@@ -326,17 +330,16 @@ class _Layers:
         self.video[rows] = self.video[rows] * (1 - cover[:, None]) + paint[:, :3]
         return cover
 
-    def shade(self, rows: torch.Tensor, subjects: Sequence[SubjectPlan], at: Floats) -> None:
+    def shade(self, rows: torch.Tensor, subjects: Sequence[SubjectPlan], at: Floats, feet: Floats) -> None:
         """Soft shadows on the ground under those that stand on it."""
         device, aspect = self.video.device, self._width / self._height
         y = (torch.arange(self._height, device=device) + 0.5) / self._height * 2 - 1
         x = ((torch.arange(self._width, device=device) + 0.5) / self._width * 2 - 1) * aspect
-        strength = torch.tensor([0.3 * s.kind.grounded for s in subjects], device=device)[:, None, None, None]
+        strength = torch.tensor([0.3 * s.stands for s in subjects], device=device)[:, None, None, None]
         wide = torch.tensor([0.32 if s.kind.family == "person" else 0.55 for s in subjects], device=device)[:, None]
-        # A shadow stays on the ground under who jumps, and fades.
-        floor = np.stack([s.track.y.max() + 0.9 * s.track.size if s.motion == "jumps" else at[n, :, 1] + 0.9 * at[n,
-        :, 2]
-                          for n, s in enumerate(subjects)])  # fmt: skip
+        # A shadow stays on the ground under who jumps.
+        drop = np.stack([s.track.y.max() - s.track.y if s.motion == "jumps" else 0 * s.track.y for s in subjects])
+        floor = at[..., 1] + feet[:, None] * at[..., 2] + drop
         cx, cy, size = (
             torch.from_numpy(np.ascontiguousarray(v, dtype=np.float32)).to(device)
             for v in (at[..., 0], floor, at[..., 2])
