@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from magref import MagrefPipeline
+from magref.checkpoints.published import load_published
 from magref.cli import main
 from magref.conditioning import build_conditioning, encode_video
 from magref.errors import InputError, MagrefError, OutputError, ResourceError
@@ -30,6 +31,7 @@ from magref.training.examples import clip_pixels, draw_canvas, read_clip
 from magref.training.parallel import Team
 from magref.training.setup import make_cache, prepare
 from magref.training.trainer import _Run, train
+from tiny import GOLDEN
 from training_data import FRAMES, HEIGHT, WIDTH, make_recipe, save_base, save_dataset
 
 CPU = Team(0, 1, torch.device("cpu"))
@@ -286,6 +288,16 @@ class TestOutput:
         events = list((tmp_path / "run" / "tensorboard").iterdir())
         assert any(b"gradient_norm" in path.read_bytes() for path in events)
 
+    def test_wan21s_own_layout_is_a_base_too(self, dataset, tmp_path):
+        published = GOLDEN / "checkpoint"
+        recipe = make_recipe(published, dataset, f"data.sizes=[[{WIDTH}, {HEIGHT}]]", f"data.frames=[{FRAMES}]")
+        trained = MagrefPipeline.from_pretrained(run(recipe, tmp_path / "run").output).transformer.state_dict()
+        before = load_published(published, torch_dtype=torch.float32, clip_num_heads=4).transformer.state_dict()
+        assert trained.keys() == before.keys()
+        moved = {name: float((trained[name].float() - before[name]).norm() / before[name].norm()) for name in trained}
+        assert max(moved.values()) > 0
+        assert max(moved.values()) < 0.5  # a few small steps away from the checkpoint's own weights
+
 
 class TestMechanisms:
     @pytest.mark.parametrize("mechanism", ["vanilla", "tokenwise"])
@@ -389,6 +401,12 @@ class TestMistakes:
     def test_no_dataset(self, base, tmp_path):
         with pytest.raises(MagrefError, match="is no dataset"):
             prepare(make_recipe(base, tmp_path / "none"))
+
+    def test_compiling_without_a_compiler(self, base, dataset, monkeypatch):
+        monkeypatch.setattr("shutil.which", lambda name: None)
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        with pytest.raises(ResourceError, match="takes a C\\+\\+ compiler; install g\\+\\+"):
+            prepare(make_recipe(base, dataset, "optim.compile=true"))
 
     def test_an_unknown_recipe(self, capsys):
         with pytest.raises(SystemExit) as ended:

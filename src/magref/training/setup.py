@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from magref.dataset.format import Sample
 from magref.dataset.store import Dataset
-from magref.errors import InputError
+from magref.errors import InputError, ResourceError
 from magref.models import Model, find_model
 from magref.settings import GenerationDefaults
 from magref.training.cache import CacheInfo, fill_cache, fill_empty, fingerprint, open_cache
@@ -50,6 +51,8 @@ def prepare(recipe: Recipe) -> Setting:
     Raises:
         MagrefError: something is missing or does not fit.
     """
+    if recipe.optim.compile and not torch.cuda.is_available() and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        raise ResourceError("compiling on a CPU takes a C++ compiler; install g++, or set optim.compile to false")
     base = find_model(recipe.model.base)
     sizes = recipe.data.sizes or ((base.defaults.width, base.defaults.height),)
     buckets = Buckets(sizes, recipe.data.frames or (base.defaults.num_frames,), recipe.data.fps)

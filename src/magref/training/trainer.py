@@ -128,7 +128,7 @@ class _Run:
         recipe, team = self.recipe, self.team
         first = load_checkpoint(self.folder, self.models, self.optimizers, self.averages, team)
         if recipe.optim.compile:
-            self.transformer.compile_repeated_blocks()
+            self.transformer.compile_repeated_blocks()  # after loading: compiled blocks have other names
         loader = Loader(
             self.order,
             team.rank,

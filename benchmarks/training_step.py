@@ -1,0 +1,137 @@
+"""A training step at the nano size, against a plain loop over diffusers' transformer with PyTorch's AdamW.
+
+Both sides take the same encoded examples, the same noise and noise levels and the same precision, and end in the same
+loss, which is compared first. Ours is the trainer's own step, data from the cache included; theirs has its tensors ready.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from magref.dataset.format import DatasetInfo
+from magref.dataset.store import DatasetWriter, NewPicture, NewSubject
+from magref.flow import TRAIN_TIMESTEPS, add_noise
+from magref.synthetic.clips import Clips, render
+from magref.training.batches import Loader
+from magref.training.encoding import caption_features, stack_conditioning
+from magref.training.objective import Example, _draw
+from magref.training.parallel import Team
+from magref.training.recipe import Recipe, read_recipe
+from magref.training.setup import make_cache, prepare
+from magref.training.trainer import _Run
+from pairs import describe_machine, measure, print_table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--no-compile", action="store_true", help="leave torch's compiler out on our side")
+    parser.add_argument("--threads", type=int, help="of PyTorch; none: its own choice")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        compare(Path(folder), arguments.batch, arguments.pairs, compiled=not arguments.no_compile)
+
+
+def compare(folder: Path, batch: int, pairs: int, *, compiled: bool) -> None:
+    recipe = make_recipe(folder, batch, compiled=compiled)
+    write_dataset(folder / "world", 3 * batch)
+    make_cache(recipe, on_sample=lambda name, problem: None)
+    ours = _Run(prepare(recipe), folder / "ours", Team(0, 1, torch.device("cpu")))
+    theirs = _Run(prepare(recipe), folder / "theirs", Team(0, 1, torch.device("cpu")))
+    if compiled:
+        ours.transformer.compile_repeated_blocks()
+    loader = Loader(ours.order, 0, ours.source.read, lambda name, reason: None, workers=2)
+    steps = iter(loader.steps(0, 10**6))
+    fixed = [theirs.source.example(read, dropout=False) for read in next(steps)[0]]
+    with torch.no_grad():
+        difference = abs(float(ours.objective.loss(fixed)) / float(plain_loss(theirs, fixed)) - 1)
+    print(describe_machine())
+    print(
+        f"{batch} samples, {'compiled' if compiled else 'not compiled'}; the losses differ by {difference:.1e} relative"
+    )
+    optimizer = torch.optim.AdamW(theirs.models.parameters(), lr=1e-5)
+    number = 0
+
+    def our_step() -> None:
+        nonlocal number
+        examples = [ours.source.example(read) for read in next(steps)[0]]
+        ours._step(number, [examples], stopping=False)
+        number += 1
+
+    def their_step() -> None:
+        optimizer.zero_grad()
+        plain_loss(theirs, fixed).backward()
+        torch.nn.utils.clip_grad_norm_(theirs.models.parameters(), 1.0)
+        optimizer.step()
+
+    print_table("training step", [("trainer", "plain loop", *measure(our_step, their_step, pairs), 0.8)])
+    waited, begun = loader.waited_s, time.perf_counter()
+    for _ in range(pairs):
+        our_step()
+    elapsed = time.perf_counter() - begun
+    share = (loader.waited_s - waited) / elapsed
+    rate = pairs * batch / elapsed
+    print(f"waiting for data from the cache: {share:.1%} of {pairs} steps (aim: 20% at most), {rate:.1f} clips/s")
+
+
+def plain_loss(run: _Run, examples: list[Example]) -> torch.Tensor:
+    """Flow matching as anyone would write it over diffusers' transformer."""
+    clean = torch.cat([example.clean for example in examples])
+    drawn = [_draw(example, run.setting.defaults.flow_shift) for example in examples]
+    noise, sigmas = torch.cat([n for n, _ in drawn]), torch.cat([s for _, s in drawn])
+    guidance = stack_conditioning([example.conditioning for example in examples]).guidance
+    captions = [str(example.text) for example in examples]
+    predicted = run.transformer(
+        hidden_states=torch.cat([add_noise(clean, noise, sigmas), guidance], dim=1),
+        timestep=sigmas * TRAIN_TIMESTEPS,
+        encoder_hidden_states=caption_features(
+            captions, run.encoders.tokenizer, run.objective.text_encoder, run.encoders.text_tokens
+        ),
+        return_dict=False,
+    )[0]
+    return torch.nn.functional.mse_loss(predicted, noise - clean)
+
+
+def make_recipe(folder: Path, batch: int, *, compiled: bool) -> Recipe:
+    changes = {
+        "data.dataset": folder / "world",
+        "data.cache": folder / "latents",
+        "data.canvases": 1,
+        "optim.batch": batch,
+        "optim.optimizer": "adamw",
+        "optim.ema": 0,
+        "optim.compile": str(compiled).lower(),
+        "validation.samples": 0,
+        "loggers": "[]",
+    }
+    return read_recipe("nano", [f"{key}={value}" for key, value in changes.items()])
+
+
+def write_dataset(folder: Path, count: int) -> None:
+    clips = render(list(range(count)), frames=17, height=64, width=96)
+    with DatasetWriter(folder, DatasetInfo(name="benchmark")) as writer:
+        for index in range(count):
+            video = clips.frames[index].permute(0, 2, 3, 1).contiguous().numpy()
+            subject = NewSubject("subject", "object", [NewPicture(picture(clips, index))])
+            writer.add(f"s{index}", clips.captions[index], video, [subject], fps=8.0)
+
+
+def picture(clips: Clips, index: int) -> Image.Image:
+    tile = (clips.subject[index] * 255).round().to(torch.uint8).permute(1, 2, 0)
+    return Image.fromarray(np.ascontiguousarray(tile.numpy()))
+
+
+if __name__ == "__main__":
+    main()
