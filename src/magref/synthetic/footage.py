@@ -198,7 +198,8 @@ def render_film(
     masks, shots = _truths(takes, transitions, pool, settings)
     used = {subject.number for shot in shots for subject in shot.subjects}
     truth = FilmTruth(
-        video=f"film-{number:05d}.mp4", fps=settings.fps, num_frames=len(frames), height=settings.height, width=settings.width,
+        video=f"film-{number:05d}.mp4", fps=settings.fps, num_frames=len(frames),
+        height=settings.height, width=settings.width,
         identities=tuple(identity for n, identity in enumerate(pool, 1) if n in used), shots=tuple(shots),
         transitions=tuple(transitions),
     )  # fmt: skip

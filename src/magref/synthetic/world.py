@@ -172,18 +172,25 @@ def render_plans(
         alphas[rows] *= (1 - layers.lay(rows, picture[:, :, None].expand(-1, -1, frames, -1, -1)))[:, None]
 
     masks = alphas >= _VISIBLE
-    boxes = visible_boxes(masks.flatten(0, 2).float()).view(*shape, 4)
-    boxes = boxes * masks.flatten(3).any(dim=3)[..., None]
     return Scenes(
         frames=to_uint8(layers.video.transpose(1, 2)),
         masks=masks,
-        boxes=boxes,
+        boxes=boxes_of(masks),
         visible=(alphas.sum(dim=(-2, -1)) / whole.clamp(min=1e-3)).clamp(0, 1),
         centres=torch.from_numpy(centres).to(device),
         references=_references(plans, pairs, seed, split, config, device),
         backgrounds=to_uint8(places),
         truths=tuple(_truth(plan) for plan in plans),
     )
+
+
+def boxes_of(masks: torch.Tensor) -> torch.Tensor:
+    """(..., H, W) bool -> (..., 4) left, top, right, bottom, right and bottom exclusive; zeros where nothing is set."""
+    height, width = masks.shape[-2:]
+    columns, rows = masks.any(dim=-2).int(), masks.any(dim=-1).int()
+    left, top = columns.argmax(-1), rows.argmax(-1)
+    right, bottom = width - columns.flip(-1).argmax(-1), height - rows.flip(-1).argmax(-1)
+    return torch.stack([left, top, right, bottom], dim=-1) * columns.any(dim=-1, keepdim=True)
 
 
 def _tiles(
