@@ -102,6 +102,17 @@ class TestObjective:
             expected = (velocity - (noise - example.clean)).square().mean()
             assert torch.allclose(begun.objective.loss([example]), expected, rtol=1e-5)
 
+    def test_plain_image_to_video_shows_the_clips_first_frame_and_marks_all_of_it(self, base, dataset, tmp_path):
+        changes = ["data.condition=first-frame", "validation.samples=1", "validation.every=4", "validation.videos=1"]
+        begun = _Run(prepare(make_recipe(base, dataset, *changes)), tmp_path / "run", CPU)
+        example = begun.source.example(begun.source.read(Drawn("s1", 7, ())), dropout=False)
+        guidance = example.conditioning.guidance
+        assert (guidance[:, :4, 0] == 1).all()
+        assert not guidance[:, :4, 1:].any()
+        assert torch.allclose(guidance[:, 4:, 0], example.clean[:, :, 0], atol=1e-5)  # a causal VAE: frame 0 alone
+        begun.go(lambda step, figures: None)
+        assert (tmp_path / "run" / "samples" / "step-00000004" / "0.mp4").is_file()
+
     def test_each_step_draws_references_and_layout_anew(self, begun):
         guidance = [
             begun.source.example(begun.source.read(Drawn("s0", seed, ()))).conditioning.guidance for seed in range(6)

@@ -30,7 +30,7 @@ from magref.geometry import VideoShape
 from magref.outputs import writing
 from magref.settings import Record
 from magref.training.encoding import Encoders
-from magref.training.examples import Buckets, draw_canvas, read_clip
+from magref.training.examples import Buckets, draw_canvas, first_frame_canvas, read_clip
 from magref.training.recipe import DataRecipe
 
 VERSION: Final = 1
@@ -133,9 +133,13 @@ def _encode(
     dataset: Path, sample: Sample, encoders: Encoders, buckets: Buckets, recipe: DataRecipe, seed: int
 ) -> tuple[dict[str, torch.Tensor], str]:
     shape = buckets.choose(sample.clip)
-    tensors = {"clean": encoders.clip(read_clip(dataset, sample.clip, shape, recipe.fps))}
+    frames = read_clip(dataset, sample.clip, shape, recipe.fps)
+    tensors = {"clean": encoders.clip(frames)}
     for draw in range(recipe.canvases):
-        canvas = draw_canvas(dataset, sample, shape, recipe, (seed, draw))
+        if recipe.condition == "first-frame":
+            canvas = first_frame_canvas(frames)
+        else:
+            canvas = draw_canvas(dataset, sample, shape, recipe, (seed, draw))
         conditioning = encoders.canvas(canvas, shape.frames)
         for name, tensor in _named(conditioning).items():
             tensors[f"{name}.{draw}"] = tensor

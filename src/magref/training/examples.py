@@ -118,6 +118,12 @@ def open_picture(path: Path) -> Image.Image:
         raise InputError(f"its picture {path} cannot be read ({error})") from None
 
 
+def first_frame_canvas(frames: Frames) -> Canvas:
+    """The clip's own first frame, all of it marked by the mask: Wan2.1's image-to-video conditioning."""
+    whole = np.ones(frames.shape[1:3], dtype=np.bool_)
+    return Canvas(Image.fromarray(frames[0]), whole, ((0, 0, frames.shape[2], frames.shape[1]),), ())
+
+
 def blank_canvas(shape: VideoShape) -> Canvas:
     """No references at all: white, and a mask that is empty; what reference dropout shows."""
     empty = np.zeros((shape.height, shape.width), dtype=np.bool_)

@@ -87,6 +87,8 @@ class DataRecipe(Record):
     """Lengths, 4k+1; each clip takes the longest it fills. None: the model's own length."""
     fps: Annotated[float, Field(gt=0)] | None = None
     """To which clips are brought by leaving frames out; None: temporal stride 1 (paper 4.1)."""
+    condition: Literal["references", "first-frame"] = "references"
+    """What lies on the canvas; the clip's own first frame makes plain image-to-video, as Wan2.1 was trained before."""
     candidates: Positive = 10
     """Of each subject's pictures, the best so many are drawn from (paper 3.1: ten faces)."""
     references: Annotated[int, Field(gt=0, le=MAX_REFERENCES)] = 4
@@ -167,6 +169,8 @@ class Recipe(Record):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
+        if self.data.condition == "first-frame" and self.model.mechanism != "masked":
+            raise ValueError("data.condition first-frame goes with the masked mechanism alone; leave one out")
         if self.objective.reference_dropout and self.model.mechanism != "masked":
             raise ValueError("objective.reference_dropout goes with the masked mechanism alone; set it to 0")
         return self

@@ -17,7 +17,7 @@ from magref.geometry import VideoShape
 from magref.training.batches import Drawn
 from magref.training.cache import SKIPPED_FILE, empty_file, note_skipped, read_encoded, sample_file
 from magref.training.encoding import Encoders
-from magref.training.examples import Buckets, draw_canvas, read_clip
+from magref.training.examples import Buckets, draw_canvas, first_frame_canvas, read_clip
 from magref.training.objective import Example
 from magref.training.recipe import ObjectiveRecipe, Recipe
 from magref.video import Frames
@@ -62,8 +62,11 @@ class Encoding:
         """The clip, and a canvas that is drawn anew for each seed."""
         sample, data = self._samples[drawn.name], self._recipe.data
         shape = self._buckets.choose(sample.clip)
+        frames = read_clip(self._folder, sample.clip, shape, data.fps)
+        if data.condition == "first-frame":
+            return Pixels(drawn, frames, first_frame_canvas(frames), shape)
         canvas = draw_canvas(self._folder, sample, shape, data, (self._recipe.seed, drawn.seed))
-        return Pixels(drawn, read_clip(self._folder, sample.clip, shape, data.fps), canvas, shape)
+        return Pixels(drawn, frames, canvas, shape)
 
     def example(self, read: Pixels | Example, *, dropout: bool = True) -> Example:
         """Encoded by the functions that generation uses."""

@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch.distributed.fsdp import FSDPModule
 
-from magref.canvas import Canvas
 from magref.errors import MagrefError, ResourceError
 from magref.flow import make_scheduler
 from magref.geometry import VideoShape
 from magref.pipeline import MagrefPipeline
+from magref.references import Reference
 from magref.training.batches import Drawn, Loader, Order
 from magref.training.cache import note_skipped, open_cache
 from magref.training.checkpoints import checkpoints, load_checkpoint, open_run, save_checkpoint
-from magref.training.examples import draw_canvas
+from magref.training.examples import draw_canvas, read_clip
 from magref.training.export import export_lora, export_model
 from magref.training.logs import Logger, open_loggers
 from magref.training.meter import Meter, stop_requests
@@ -234,14 +235,21 @@ class _Run:
                         logger.picture(step, "validation", sheet.convert("RGB"))
             self.models.train()
 
-    def _cases(self, held_out: Sequence[tuple[str, VideoShape]]) -> list[tuple[str, Canvas]]:
+    def _cases(self, held_out: Sequence[tuple[str, VideoShape]]) -> list[tuple[str, list[Reference]]]:
+        """Captions and references to generate videos of."""
         samples = {sample.id: sample for sample in self.setting.samples}
-        dataset = Path(os.path.expanduser(self.recipe.data.dataset))
-        plain = self.recipe.data.model_copy(update={"shuffle": False, "object_dropout": 0.0})
-        return [
-            (samples[name].caption, draw_canvas(dataset, samples[name], shape, plain, (self.recipe.seed, 0)))
-            for name, shape in held_out
-        ]
+        dataset, data = Path(os.path.expanduser(self.recipe.data.dataset)), self.recipe.data
+        plain = data.model_copy(update={"shuffle": False, "object_dropout": 0.0})
+        cases = []
+        for name, shape in held_out:
+            if data.condition == "first-frame":
+                frames = read_clip(dataset, samples[name].clip, shape, data.fps)
+                references = [Reference(Image.fromarray(frames[0]))]
+            else:
+                canvas = draw_canvas(dataset, samples[name], shape, plain, (self.recipe.seed, 0))
+                references = [Reference(reference.rgb, role=reference.role) for reference in canvas.references]
+            cases.append((samples[name].caption, references))
+        return cases
 
     def _pipeline(self) -> MagrefPipeline:
         text_encoder = self.objective.text_encoder or self.encoders.text_encoder

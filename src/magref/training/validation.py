@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from magref.canvas import Canvas
 from magref.geometry import VideoShape
 from magref.outputs import write_image
 from magref.pipeline import MagrefPipeline
+from magref.references import Reference
 from magref.sheets import stacked_strips, video_strip
 from magref.training.objective import Example, Objective
 from magref.training.parallel import Team
@@ -30,16 +30,21 @@ def validation_loss(objective: Objective, examples: Sequence[Example]) -> float:
 
 
 def validation_videos(
-    pipeline: MagrefPipeline, cases: Sequence[tuple[str, Canvas]], folder: Path, shape: VideoShape, team: Team
+    pipeline: MagrefPipeline,
+    cases: Sequence[tuple[str, list[Reference]]],
+    folder: Path,
+    shape: VideoShape,
+    team: Team,
 ) -> Image.Image | None:
     """Generate each caption with its references and write the videos and a contact sheet, which is returned.
 
     Every process takes part, since the weights may be spread over all of them; the first one writes.
     """
     strips, labels = [], []
-    for number, (caption, canvas) in enumerate(cases):
-        pictures = [reference.rgb for reference in canvas.references]
-        out = pipeline(caption, pictures, seed=number, height=shape.height, width=shape.width, num_frames=shape.frames)
+    for number, (caption, references) in enumerate(cases):
+        out = pipeline(
+            caption, references, seed=number, height=shape.height, width=shape.width, num_frames=shape.frames
+        )
         if team.leads:
             frames = np.stack([np.asarray(frame) for frame in out.frames])
             write_video(frames, folder / f"{number}.mp4", fps=pipeline.defaults.fps, overwrite=True)
