@@ -22,6 +22,7 @@ from magref.conditioning import build_conditioning, canvas_pixels, condition_vid
 from magref.geometry import Strides, VideoShape
 from magref.models import EMBEDDED_FOLDER
 from magref.references import Reference
+from magref.synthetic.world import WorldConfig, render_scenes
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "examples"
@@ -52,6 +53,7 @@ def main() -> None:
     save(draw_letterbox([rabbit, star, meadow]), "letterbox.png")
     save(draw_masks([bear, meadow]), "alpha.png")
     save(draw_orders(five), "order.png")
+    save(draw_world(), "world.png", colours=256)
     vae = AutoencoderKLWan.from_pretrained(model / "vae").float()
     save(draw_input([bear, meadow], vae), "input.png", colours=256)
 
@@ -141,6 +143,24 @@ def draw_input(references: Sequence[Reference], vae: AutoencoderKLWan) -> Image.
             row.append(part)
     widths = [max(row[column].width for row in rows) for column in range(len(rows[0]))]
     return page([beside(*(widened(part, width) for part, width in zip(row, widths, strict=True))) for row in rows])
+
+
+def draw_world() -> Image.Image:
+    """Samples of the synthetic world: references, then frames, and the caption below."""
+    indices, frames, height, width = (1, 14, 57, 60, 66), 17, 128, 192
+    scenes = render_scenes(indices, frames=frames, height=height, width=width, config=WorldConfig(reference_px=height))
+    rows = []
+    for row, truth in enumerate(scenes.truths):
+        parts = []
+        for slot in range(2):
+            rgba = Image.fromarray(scenes.references[row, slot, 1].permute(1, 2, 0).numpy())
+            reference = Image.new("RGB", rgba.size, "white")
+            reference.paste(rgba, mask=rgba)
+            parts.append(scaled(reference, reference.width))
+        shown = scenes.frames[row, :: frames // 4].permute(0, 2, 3, 1).numpy()
+        parts.extend(Image.fromarray(frame) for frame in shown[:4])
+        rows.append(noted(beside(*parts, gap=4), truth.caption))
+    return page(rows)
 
 
 def compose(references: Sequence[Reference]) -> Canvas:

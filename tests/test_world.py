@@ -117,6 +117,15 @@ class TestDeterminism:
         options = [Choices(i, 0).of("o", "abc", (1, 2, 1)) for i in range(2000)]
         assert options.count("b") == pytest.approx(1000, abs=110)
 
+    def test_the_number_of_threads_is_left_as_it_was(self):
+        before = torch.get_num_threads()
+        try:
+            torch.set_num_threads(2)
+            render_scenes([0], **SIZE)
+            assert torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(before)
+
     def test_an_unknown_split_is_refused(self):
         with pytest.raises(InputError, match="train or held-out"):
             render_scenes([0], **SIZE, split="test")

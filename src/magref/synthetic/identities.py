@@ -21,7 +21,7 @@ Family = Literal["person", "animal", "creature", "thing"]
 Gait = Literal["walks", "flies", "swims", "crawls", "drives", "sails", "floats", "rolls", "stands"]
 """How a kind gets from place to place, which decides the verbs and whether it stands on the ground."""
 
-_CHUNK = 96
+_CHUNK = 48
 """Pictures painted at once: enough to hide the cost of each call, few enough to stay in a CPU's cache."""
 
 

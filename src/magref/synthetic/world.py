@@ -5,7 +5,8 @@ Sample `i` of a seed and a split shows the same in any batch and on any device, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -125,6 +126,31 @@ def render_plans(
     device: torch.device | str = "cpu",
 ) -> Scenes:  # fmt: skip
     """Render scenes that were decided before, see `plan_scene`."""
+    with _few_threads(device):
+        return _render(plans, frames, height, width, seed, split, config, device)
+
+
+@contextlib.contextmanager
+def _few_threads(device: torch.device | str) -> Iterator[None]:
+    """One thread on a CPU: parts are small, and what threads cost each time is more than they save.
+
+    Measured: 17 clips a second with one thread, 6 with two; more cores are used by more processes.
+    """
+    before = torch.get_num_threads()
+    if torch.device(device).type == "cpu" and before > 1:
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+    else:
+        yield
+
+
+def _render(
+    plans: Sequence[Plan], frames: int, height: int, width: int, seed: int, split: Split, config: WorldConfig,
+    device: torch.device | str,
+) -> Scenes:  # fmt: skip
     traits = Traits([plan.index for plan in plans], f"scene {seed} {split}")
     camera = _camera(plans, traits, frames)
     pairs = [(b, n, subject) for b, plan in enumerate(plans) for n, subject in enumerate(plan.subjects)]
