@@ -280,6 +280,22 @@ class TestOutput:
             main(["generate", "a disc", picture, "--model", str(base), "--lora", lora, "-o", str(tmp_path / "out.mp4")])
         assert ended.value.code == 0
 
+    def test_frozen_weights_in_8_bits_change_the_loss_little(self, base, dataset, tmp_path):
+        pytest.importorskip("torchao", reason="the extra magref[int8] is not installed")
+        losses = []
+        for name, kind in (("plain", "none"), ("int8", "int8")):
+            recipe = make_recipe(base, dataset, "model.lora.rank=4", f"model.lora.quantize={kind}")
+            run(recipe, tmp_path / name)
+            losses.append(logged(tmp_path / name)[-1]["loss"])
+        assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+        assert losses[1] != losses[0]
+
+    def test_8_bits_without_the_package(self, base, dataset, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+        recipe = make_recipe(base, dataset, "model.lora.rank=4", "model.lora.quantize=int8")
+        with pytest.raises(ResourceError, match=r"run pip install 'magref\[int8\]'"):
+            run(recipe, tmp_path / "run")
+
     def test_only_the_adapters_are_trained_and_saved(self, base, dataset, tmp_path):
         recipe = make_recipe(base, dataset, "model.lora.rank=4")
         begun = _Run(prepare(recipe), tmp_path / "run", CPU)

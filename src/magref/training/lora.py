@@ -39,6 +39,6 @@ def _quantize(transformer: Any, names: list[str]) -> None:
     try:
         from torchao.quantization import Int8WeightOnlyConfig, quantize_
     except ImportError:
-        raise ResourceError("quantised training needs torchao; run pip install torchao") from None
+        raise ResourceError("quantised training needs an extra package; run pip install 'magref[int8]'") from None
     wanted = set(names)
     quantize_(transformer, Int8WeightOnlyConfig(), filter_fn=lambda module, name: name in wanted)
