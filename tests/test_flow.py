@@ -124,6 +124,12 @@ def test_the_loss_counts_every_latent_frame_alike():
         assert flow_loss(predicted, clean, noise) == pytest.approx(0.25)
 
 
+def test_each_example_has_its_own_loss():
+    clean, noise = random(2, *SHAPE[1:], seed=1), random(2, *SHAPE[1:], seed=2)
+    predicted = noise - clean + torch.tensor([0.0, 0.5]).view(2, 1, 1, 1, 1)
+    assert flow_loss(predicted, clean, noise).tolist() == pytest.approx([0.0, 0.25])
+
+
 def test_the_loss_is_taken_in_float32():
     clean, noise = random(*SHAPE, seed=1).bfloat16(), random(*SHAPE, seed=2).bfloat16()
     assert flow_loss(noise - clean, clean, noise).dtype == torch.float32

@@ -87,5 +87,5 @@ def add_noise(clean: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) ->
 
 
 def flow_loss(predicted: torch.Tensor, clean: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Mean squared error between the predicted velocity and noise - clean, over all latent frames."""
-    return (predicted.float() - (noise - clean).float()).square().mean()
+    """(B,) mean squared errors between the predicted velocity and noise - clean, over all latent frames."""
+    return (predicted.float() - (noise - clean).float()).square().flatten(1).mean(dim=1)

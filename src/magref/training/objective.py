@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from magref.conditioning import Conditioning
-from magref.flow import TRAIN_TIMESTEPS, add_noise, training_sigmas
+from magref.flow import TRAIN_TIMESTEPS, add_noise, flow_loss, training_sigmas
 from magref.training.encoding import caption_features, pad_texts, stack_conditioning
 
 
@@ -63,8 +63,7 @@ class Objective:
         conditioning = conditioning.to(self.device, torch.float32)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             predicted = self.velocity(add_noise(clean, noise, sigmas), sigmas, conditioning, [e.text for e in examples])
-        errors = (predicted.float() - (noise - clean)).square()
-        return errors.flatten(1).mean(dim=1).sum()
+        return flow_loss(predicted, clean, noise).sum()
 
     def velocity(
         self, noisy: torch.Tensor, sigmas: torch.Tensor, conditioning: Conditioning, texts: Sequence[torch.Tensor | str]

@@ -137,7 +137,7 @@ def _step(
         encoder_hidden_states=text_rows(captions, tokenizer, models["text_encoder"], text_tokens),
         return_dict=False,
     )[0]
-    return flow_loss(predicted, clean, noise)
+    return flow_loss(predicted, clean, noise).mean()
 
 
 @torch.no_grad()
