@@ -1,7 +1,8 @@
 """A training step at the nano size, against a plain loop over diffusers' transformer with PyTorch's AdamW.
 
 Both sides take the same encoded examples, the same noise and noise levels and the same precision, and end in the same
-loss, which is compared first. Ours is the trainer's own step, data from the cache included; theirs has its tensors ready.
+loss, which is compared first. Ours is the trainer's own step, data from the cache included; theirs has its tensors
+ready.
 """
 
 from __future__ import annotations
@@ -12,14 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
-from magref.dataset.format import DatasetInfo
-from magref.dataset.store import DatasetWriter, NewPicture, NewSubject
 from magref.flow import TRAIN_TIMESTEPS, add_noise
-from magref.synthetic.clips import Clips, render
+from magref.synthetic.samples import SampleSettings, write_samples
 from magref.training.batches import Loader
 from magref.training.encoding import caption_features, stack_conditioning
 from magref.training.objective import Example, _draw
@@ -46,7 +43,7 @@ def main() -> None:
 
 def compare(folder: Path, batch: int, pairs: int, *, compiled: bool) -> None:
     recipe = make_recipe(folder, batch, compiled=compiled)
-    write_dataset(folder / "world", 3 * batch)
+    list(write_samples(folder / "world", SampleSettings(fps=8.0), count=3 * batch))
     make_cache(recipe, on_sample=lambda name, problem: None)
     ours = _Run(prepare(recipe), folder / "ours", Team(0, 1, torch.device("cpu")))
     theirs = _Run(prepare(recipe), folder / "theirs", Team(0, 1, torch.device("cpu")))
@@ -117,20 +114,6 @@ def make_recipe(folder: Path, batch: int, *, compiled: bool) -> Recipe:
         "loggers": "[]",
     }
     return read_recipe("nano", [f"{key}={value}" for key, value in changes.items()])
-
-
-def write_dataset(folder: Path, count: int) -> None:
-    clips = render(list(range(count)), frames=17, height=64, width=96)
-    with DatasetWriter(folder, DatasetInfo(name="benchmark")) as writer:
-        for index in range(count):
-            video = clips.frames[index].permute(0, 2, 3, 1).contiguous().numpy()
-            subject = NewSubject("subject", "object", [NewPicture(picture(clips, index))])
-            writer.add(f"s{index}", clips.captions[index], video, [subject], fps=8.0)
-
-
-def picture(clips: Clips, index: int) -> Image.Image:
-    tile = (clips.subject[index] * 255).round().to(torch.uint8).permute(1, 2, 0)
-    return Image.fromarray(np.ascontiguousarray(tile.numpy()))
 
 
 if __name__ == "__main__":

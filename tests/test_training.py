@@ -1,37 +1,37 @@
-"""The embedded model's trainer: equal shortcuts, exact resumption, and one function for conditioning."""
+"""A small model from nothing: its autoencoder, Muon, its tokenizer, and the folder that training begins with."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from diffusers import AutoencoderKLWan
 
-from magref.conditioning import build_conditioning, encode_video
-from magref.geometry import Strides
-from magref.settings import GenerationDefaults
-from magref.synthetic.clips import render
+from magref import MagrefPipeline
+from magref.errors import InputError
 from magref.training.autoencoder import (
+    LATENT_CHANNELS,
     NANO_VAE,
     AutoencoderRecipe,
-    ClipPool,
+    Material,
+    batch_of,
     decode_unclamped,
     encode,
     initialise,
+    learning_rate,
+    measure_latents,
+    psnr,
+    read_clips,
     train_autoencoder,
     use_image_fast_path,
 )
-from magref.training.latents import LatentSamples, cache_latents, canvases_of, encode_shard, read_shards
+from magref.training.encoding import caption_features
 from magref.training.muon import Muon, orthogonalise
-from magref.training.nano import TEXT_WIDTH, build_text_encoder, build_tokenizer
-from magref.training.transformer import TransformerRecipe, learning_rate, text_rows, train_transformer
-from tiny import TRANSFORMER, tiny_vae
+from magref.training.nano import TEXT_WIDTH, build_text_encoder, build_tokenizer, world_captions, write_base
+from magref.training.trainer import train
+from tiny import tiny_vae
+from training_data import disc, make_recipe, save_dataset
 
-SMALL = AutoencoderRecipe(
-    image_steps=3, clip_steps=3, image_batch=2, clip_batch=2, pool_size=20, height=32, width=48, frames=9
-)
-DEFAULTS = GenerationDefaults(
-    height=32, width=48, num_frames=5, num_inference_steps=2, drop_frames=0, negative_prompt="", text_tokens=32
-)
+SMALL = AutoencoderRecipe(steps=6, image_batch=2, clip_batch=2)
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +40,13 @@ def vae() -> AutoencoderKLWan:
 
 
 @pytest.fixture(scope="module")
-def latents(vae, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("latents")
-    cache_latents(vae, Strides(), DEFAULTS, folder, shards=1, takes=2, seed=0, shard_size=6)
-    return folder
+def clips(tmp_path_factory):
+    return read_clips(save_dataset(tmp_path_factory.mktemp("clips") / "discs", 4, frames=9))
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return build_tokenizer()
+    return build_tokenizer(world_captions(600))
 
 
 class TestAutoencoder:
@@ -76,46 +74,55 @@ class TestAutoencoder:
         latents = torch.randn(1, 16, 2, 4, 6, generator=torch.Generator().manual_seed(0))
         assert torch.equal(decode_unclamped(vae, latents).clamp(-1, 1), vae.decode(latents).sample)
 
-    def test_batches_lie_in_the_pixel_range(self):
-        pool = ClipPool(SMALL, start=0)
-        for batch in (pool.images(4), pool.clips(2, 5)):
+    def test_batches_lie_in_the_pixel_range(self, clips):
+        material = Material(clips, 0, scenes=4)
+        for batch in (material.images(4), material.clips(2, 5)):
             assert batch.min() >= -1
             assert batch.max() <= 1
-        assert pool.images(4).shape == (4, 3, 1, 32, 48)
-        assert pool.clips(2, 5).shape == (2, 3, 5, 32, 48)
+        assert material.images(4).shape == (4, 3, 1, 32, 48)
+        assert material.clips(2, 5).shape == (2, 3, 5, 32, 48)
 
-    def test_training_leaves_a_checkpoint_and_a_log(self, tmp_path):
-        train_autoencoder(SMALL, tmp_path, save_every=100)
-        assert (tmp_path / "checkpoint.pt").exists()
+    def test_images_come_first_and_then_clips_of_several_lengths(self, clips):
+        material = Material(clips, 0, scenes=4)
+        recipe = AutoencoderRecipe(steps=20)
+        frames = [batch_of(recipe, material, step).shape[2] for step in range(20)]
+        assert set(frames[:7]) == {1}
+        assert set(frames[7:]) == {1, 5, 9}
+
+    def test_no_clips(self):
+        with pytest.raises(InputError, match="no clips to learn from"):
+            Material([], 0)
+
+    def test_training_leaves_a_checkpoint_and_a_log_and_goes_on(self, clips, tmp_path):
+        train_autoencoder(SMALL, clips, tmp_path, save_every=100)
+        assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 6
         assert (tmp_path / "loss.csv").read_text().startswith("0,")
+        train_autoencoder(AutoencoderRecipe(steps=8, image_batch=2, clip_batch=2), clips, tmp_path)
+        assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 8
 
-
-class TestLatents:
-    def test_conditioning_is_what_generation_uses(self, vae):
-        tensors, captions = encode_shard(vae, Strides(), DEFAULTS, [3, 4], takes=2, seed=0)
-        clips = render([3, 4], frames=5, height=32, width=48, seed=0)
-        made = build_conditioning(canvases_of(clips, 32, 48), 5, vae=vae, strides=Strides())
-        assert torch.equal(tensors["guidance"], made.guidance.half())
-        assert captions[0][0] == clips.captions[0]
-
-    def test_the_target_is_the_clip_over_all_latent_frames(self, vae):
-        tensors, _ = encode_shard(vae, Strides(), DEFAULTS, [3], takes=1, seed=0)
-        clip = render([3], frames=5, height=32, width=48, seed=0).frames.transpose(1, 2).float() / 127.5 - 1
+    def test_it_learns(self, clips, tmp_path):
+        material = Material(clips, 5, scenes=4)
+        video = material.images(8)
+        before = use_image_fast_path(AutoencoderKLWan(**NANO_VAE))
+        initialise(before)
+        after = train_autoencoder(AutoencoderRecipe(steps=30, image_batch=4, warmup_steps=5), clips, tmp_path)
         with torch.no_grad():
-            assert torch.equal(tensors["clean"][:, 0], encode_video(vae, clip).half())
-        assert tensors["clean"].shape == (1, 1, 16, 2, 4, 6)
+            first, last = (psnr(decode_unclamped(v, encode(v, video)[0]), video) for v in (before, after))
+        assert last > first + 4
 
-    def test_finished_shards_are_kept(self, vae, latents):
-        before = {path: path.stat().st_mtime_ns for path in latents.iterdir()}
-        cache_latents(vae, Strides(), DEFAULTS, latents, shards=1, takes=2, seed=0, shard_size=6)
-        assert {path: path.stat().st_mtime_ns for path in latents.iterdir()} == before
+    def test_latents_are_normalised_by_what_was_measured(self, clips):
+        vae = AutoencoderKLWan(**NANO_VAE)
+        initialise(vae)
+        measure_latents(vae, Material(clips, 0, scenes=4), count=16)
+        assert len(vae.config.latents_std) == LATENT_CHANNELS
+        assert vae.config.latents_std != NANO_VAE["latents_std"]
 
-    def test_every_sample_comes_once_an_epoch(self, latents):
-        samples = LatentSamples(latents, seed=0)
-        assert len(samples) == 12
-        seen = [caption for step in range(3) for caption in samples.batch(step, 4)[2]]
-        stored = [c for _, captions in read_shards(latents) for takes in captions for c in takes]
-        assert sorted(seen) == sorted(stored)
+    def test_the_rate_warms_up_and_ends_low(self):
+        recipe = AutoencoderRecipe(steps=100, warmup_steps=10, learning_rate=1.0)
+        rates = [learning_rate(recipe, step) for step in range(101)]
+        assert rates[0] == pytest.approx(0.1, rel=1e-3)
+        assert rates[50] == pytest.approx(0.51)
+        assert rates[100] == pytest.approx(0.02)
 
 
 class TestMuon:
@@ -141,49 +148,42 @@ class TestMuon:
         Muon([parameter], lr=0.5).step()
         assert torch.equal(parameter, torch.ones(4, 4))
 
+    def test_a_convolutions_kernel_is_a_matrix_of_outputs(self):
+        gradient = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+        kernel, matrix = torch.nn.Parameter(torch.zeros(8, 4, 3, 3)), torch.nn.Parameter(torch.zeros(8, 36))
+        kernel.grad, matrix.grad = gradient, gradient.flatten(1)
+        Muon([kernel], lr=0.5).step()
+        Muon([matrix], lr=0.5).step()
+        assert torch.equal(kernel.flatten(1), matrix)
 
-class TestTransformer:
-    def run(self, folder, latents, tokenizer, steps: int) -> WanTransformer3DModel:
-        torch.manual_seed(0)
-        transformer = WanTransformer3DModel(**TRANSFORMER | {"text_dim": TEXT_WIDTH})
-        return train_transformer(
-            TransformerRecipe(steps=8, batch=4, warmup_steps=2),
-            LatentSamples(latents, 0),
-            transformer,
-            build_text_encoder(len(tokenizer)),
-            tokenizer,
-            folder,
-            text_tokens=32,
-            stop_after=steps,
-        )[0]
 
-    def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(self, tmp_path, latents, tokenizer):
-        whole = self.run(tmp_path / "whole", latents, tokenizer, 8)
-        self.run(tmp_path / "parts", latents, tokenizer, 5)
-        parts = self.run(tmp_path / "parts", latents, tokenizer, 8)
-        for name, tensor in whole.state_dict().items():
-            assert torch.equal(tensor, parts.state_dict()[name]), name
+class TestBase:
+    """The model folder that `magref train nano` begins with."""
 
-    def test_the_rate_warms_up_holds_and_ends_at_zero(self):
-        recipe = TransformerRecipe(steps=100, warmup_steps=10, learning_rate=1.0)
-        rates = [learning_rate(recipe, step) for step in range(101)]
-        assert rates[0] == pytest.approx(0.1)
-        assert set(rates[9:70]) == {1.0}
-        assert rates[85] == pytest.approx(0.5)
-        assert rates[100] == 0
+    def test_it_is_trained_like_any_other(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("magref.training.nano.CAPTIONS", 50)
+        vae = AutoencoderKLWan(**NANO_VAE)
+        initialise(vae)
+        write_base(vae, tmp_path / "base", layers=1, heads=2)
+        dataset = save_dataset(tmp_path / "discs", 2, width=96, height=64, frames=17)
+        recipe = make_recipe(tmp_path / "base", dataset, "model.text_encoder=true", "optim.steps=2")
+        output = train(recipe, tmp_path / "run").output
+        pipe = MagrefPipeline.from_pretrained(output)
+        assert pipe.transformer.config.in_channels == 2 * LATENT_CHANNELS + 4
+        out = pipe("A disc moves left.", [disc("red")], num_inference_steps=2, seed=0, output_type="np")
+        assert out.frames.shape == (17, 64, 96, 3)
 
     def test_text_rows_are_zero_beyond_the_caption(self, tokenizer):
         encoder = build_text_encoder(len(tokenizer))
-        rows = text_rows(["The dog moves left.", ""], tokenizer, encoder, 32)
+        rows = caption_features(["The dog moves left.", ""], tokenizer, encoder, 32)
         assert rows.shape == (2, 32, TEXT_WIDTH)
         length = len(tokenizer("The dog moves left.").input_ids)
         assert rows[0, :length].abs().sum(dim=1).min() > 0
         assert rows[0, length:].abs().max() == 0
         assert rows[1, 1:].abs().max() == 0
 
-
-def test_the_tokenizer_knows_the_motions_and_can_spell_anything(tokenizer):
-    for word in (" left", " right", " up", " grows", " still"):
-        assert len(tokenizer.tokenize(word.strip())) == 1
-    for text in ("zebra crossing naïve 漢字 🙂",):
-        assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True).strip() == text
+    def test_the_tokenizer_knows_the_motions_and_can_spell_anything(self, tokenizer):
+        for word in (" left", " right", " up", " down"):
+            assert len(tokenizer.tokenize(word.strip())) == 1
+        for text in ("zebra crossing naïve 漢字 🙂",):
+            assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True).strip() == text

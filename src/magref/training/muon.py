@@ -1,7 +1,8 @@
-"""Muon (Jordan et al. 2024): momentum whose update is orthogonalised, for the hidden matrices of a transformer.
+"""Muon (Jordan et al. 2024): momentum whose update is orthogonalised, for the hidden matrices of a network.
 
 At equal time (110 seconds on two CPU cores, from the embedded model's weights of step 4,200) it left the held-out loss
-at 0.1786, AdamW at 0.1825. `torch.optim.Muon` orthogonalises in bfloat16, which many CPUs have to emulate.
+at 0.1786, AdamW at 0.1825. On the autoencoder's convolutions, 100 steps from the start reached 21.1 dB, AdamW 17.3.
+`torch.optim.Muon` orthogonalises in bfloat16, which many CPUs have to emulate, and takes no convolutions.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised by Newton-Schulz iterations, with decoupled weight decay.
 
     Args:
-        parameters: matrices alone.
+        parameters: matrices, and kernels of convolutions, which count as (outputs, all the rest) matrices.
         lr: as for AdamW: updates are scaled to the root mean square that AdamW's have (Liu et al. 2025, "Muon is
             scalable for LLM training").
     """
@@ -41,13 +42,14 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"] = torch.zeros_like(parameter)
                 momentum = state["momentum"]
                 momentum.lerp_(parameter.grad, 1 - group["momentum"])
-                update = parameter.grad.lerp(momentum, group["momentum"])
-                by_shape.setdefault(parameter.shape, []).append((parameter, update))
+                update = parameter.grad.lerp(momentum, group["momentum"]).flatten(1)
+                by_shape.setdefault(update.shape, []).append((parameter, update))
             for shape, pairs in by_shape.items():
                 updates = orthogonalise(torch.stack([update for _, update in pairs]))
                 rate = group["lr"] * 0.2 * max(shape) ** 0.5
                 for (parameter, _), update in zip(pairs, updates, strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-rate)
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.add_(update.view_as(parameter), alpha=-rate)
 
 
 def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:

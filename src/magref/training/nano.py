@@ -1,7 +1,13 @@
-"""The parts of magref-nano, the small model that ships with the package, and how they are put together."""
+"""A small model to train from nothing: `python -m magref.training.nano VAE FOLDER`.
+
+It writes a model folder whose transformer and text encoder are random, with the tokenizer and the sizes that the
+embedded model has; `magref train nano --set model.base=FOLDER` then teaches it.
+"""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +19,7 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 from magref.flow import make_scheduler
 from magref.pipeline import MagrefPipeline
 from magref.settings import GenerationDefaults
-from magref.synthetic.clips import caption_sample
+from magref.synthetic.plans import WorldConfig, plan_scene
 
 DEFAULTS = GenerationDefaults(
     height=64,
@@ -31,25 +37,29 @@ DEFAULTS = GenerationDefaults(
 
 TEXT_WIDTH = 128
 VOCABULARY = 1024
-
-TRANSFORMER: dict[str, Any] = {
-    "patch_size": (1, 2, 2),
-    "num_attention_heads": 4,
-    "attention_head_dim": 48,
-    "in_channels": 36,
-    "out_channels": 16,
-    "text_dim": TEXT_WIDTH,
-    "freq_dim": 128,
-    "ffn_dim": 768,
-    "num_layers": 8,
-    "cross_attn_norm": True,
-    "qk_norm": "rms_norm_across_heads",
-    "rope_max_seq_len": 128,
-}
+CAPTIONS = 10_000
+"""Of the synthetic world, from which the tokenizer learns its merges."""
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer, its merges learnt on captions of the synthetic world; it can spell any text."""
+def world_captions(count: int) -> list[str]:
+    """Captions of the synthetic world's first samples, nothing rendered."""
+    plans = (
+        plan_scene(
+            index,
+            frames=DEFAULTS.num_frames,
+            height=DEFAULTS.height,
+            width=DEFAULTS.width,
+            seed=0,
+            split="train",
+            config=WorldConfig(),
+        )
+        for index in range(count)
+    )
+    return [plan.caption.text for plan in plans]
+
+
+def build_tokenizer(captions: Iterable[str]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer, its merges learnt on these captions; it can spell any text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
@@ -59,13 +69,13 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(caption_sample(20_000), trainer)
+    tokenizer.train_from_iterator(captions, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>")  # noqa: S106
 
 
 def build_text_encoder(vocabulary: int) -> UMT5EncoderModel:
-    """A two-layer umT5 encoder, trained together with the transformer."""
+    """A two-layer umT5 encoder, to be trained together with the transformer."""
     config = UMT5Config(
         vocab_size=vocabulary,
         d_model=TEXT_WIDTH,
@@ -80,26 +90,54 @@ def build_text_encoder(vocabulary: int) -> UMT5EncoderModel:
     return UMT5EncoderModel(config)
 
 
-def build_transformer() -> WanTransformer3DModel:
-    """A Wan2.1 image-to-video transformer of a few million parameters, without image encoder tokens."""
-    return WanTransformer3DModel(**TRANSFORMER)
+def build_transformer(vae: AutoencoderKLWan, *, layers: int, heads: int) -> WanTransformer3DModel:
+    """A Wan2.1 image-to-video transformer of 48 channels a head, without image encoder tokens."""
+    channels, mask = vae.config.z_dim, vae.config.scale_factor_temporal
+    sizes: dict[str, Any] = {
+        "patch_size": (1, 2, 2),
+        "num_attention_heads": heads,
+        "attention_head_dim": 48,
+        "in_channels": 2 * channels + mask,
+        "out_channels": channels,
+        "text_dim": TEXT_WIDTH,
+        "freq_dim": 128,
+        "ffn_dim": 4 * 48 * heads,
+        "num_layers": layers,
+        "cross_attn_norm": True,
+        "qk_norm": "rms_norm_across_heads",
+        "rope_max_seq_len": 128,
+    }
+    return WanTransformer3DModel(**sizes)
 
 
-def export(
-    folder: Path,
-    *,
-    transformer: WanTransformer3DModel,
-    text_encoder: UMT5EncoderModel,
-    tokenizer: PreTrainedTokenizerFast,
-    vae: AutoencoderKLWan,
-) -> None:
-    """Save the pipeline with weights in bfloat16; they are loaded in float32 where the CPU is faster with it."""
+def write_base(vae: AutoencoderKLWan, folder: Path, *, layers: int = 8, heads: int = 4, seed: int = 0) -> None:
+    """Write the model folder."""
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(world_captions(CAPTIONS))
     pipeline = MagrefPipeline(
-        transformer=transformer.to(torch.bfloat16),
-        vae=vae.to(torch.bfloat16),
-        text_encoder=text_encoder.to(torch.bfloat16),
+        transformer=build_transformer(vae, layers=layers, heads=heads),
+        vae=vae,
+        text_encoder=build_text_encoder(len(tokenizer)),
         tokenizer=tokenizer,
         scheduler=make_scheduler("unipc"),
         generation_defaults=DEFAULTS.model_dump(),
     )
     pipeline.save_pretrained(folder)
+
+
+def main() -> None:
+    """Put a trained autoencoder and random weights together."""
+    parser = argparse.ArgumentParser(prog="python -m magref.training.nano", description=__doc__)
+    parser.add_argument("vae", type=Path, help="the folder of an autoencoder, from magref.training.autoencoder")
+    parser.add_argument("folder", type=Path, help="the model folder to write")
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--heads", type=int, default=4, help="of 48 channels each")
+    options = parser.parse_args()
+    config = AutoencoderKLWan.load_config(options.vae)
+    vae = AutoencoderKLWan.from_config({key: value for key, value in config.items() if key != "_name_or_path"})
+    vae.load_state_dict(AutoencoderKLWan.from_pretrained(options.vae).state_dict())
+    write_base(vae.to(torch.bfloat16), options.folder, layers=options.layers, heads=options.heads)
+
+
+if __name__ == "__main__":
+    main()
