@@ -23,7 +23,7 @@ from magref.training.objective import Example, _draw
 from magref.training.parallel import Team
 from magref.training.recipe import Recipe, read_recipe
 from magref.training.setup import make_cache, prepare
-from magref.training.trainer import _Run
+from magref.training.trainer import Run
 from pairs import describe_machine, measure, print_table
 
 
@@ -45,8 +45,8 @@ def compare(folder: Path, batch: int, pairs: int, *, compiled: bool) -> None:
     recipe = make_recipe(folder, batch, compiled=compiled)
     list(write_samples(folder / "world", SampleSettings(fps=8.0), count=3 * batch))
     make_cache(recipe, on_sample=lambda name, problem: None)
-    ours = _Run(prepare(recipe), folder / "ours", Team(0, 1, torch.device("cpu")))
-    theirs = _Run(prepare(recipe), folder / "theirs", Team(0, 1, torch.device("cpu")))
+    ours = Run(prepare(recipe), folder / "ours", Team(0, 1, torch.device("cpu")))
+    theirs = Run(prepare(recipe), folder / "theirs", Team(0, 1, torch.device("cpu")))
     if compiled:
         ours.transformer.compile_repeated_blocks()
     loader = Loader(ours.order, 0, ours.source.read, lambda name, reason: None, workers=2)
@@ -64,7 +64,7 @@ def compare(folder: Path, batch: int, pairs: int, *, compiled: bool) -> None:
     def our_step() -> None:
         nonlocal number
         examples = [ours.source.example(read) for read in next(steps)[0]]
-        ours._step(number, [examples], stopping=False)
+        ours.step(number, [examples], stopping=False)
         number += 1
 
     def their_step() -> None:
@@ -83,7 +83,7 @@ def compare(folder: Path, batch: int, pairs: int, *, compiled: bool) -> None:
     print(f"waiting for data from the cache: {share:.1%} of {pairs} steps (aim: 20% at most), {rate:.1f} clips/s")
 
 
-def plain_loss(run: _Run, examples: list[Example]) -> torch.Tensor:
+def plain_loss(run: Run, examples: list[Example]) -> torch.Tensor:
     """Flow matching as anyone would write it over diffusers' transformer."""
     clean = torch.cat([example.clean for example in examples])
     drawn = [_draw(example, run.setting.defaults.flow_shift) for example in examples]

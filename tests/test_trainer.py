@@ -30,7 +30,7 @@ from magref.training.encoding import pad_texts
 from magref.training.examples import clip_pixels, draw_canvas, read_clip
 from magref.training.parallel import Team
 from magref.training.setup import make_cache, prepare
-from magref.training.trainer import _Run, train
+from magref.training.trainer import Run, train
 from tiny import GOLDEN
 from training_data import FRAMES, HEIGHT, WIDTH, make_recipe, save_base, save_dataset
 
@@ -65,7 +65,7 @@ class TestObjective:
     @pytest.fixture
     def begun(self, base, dataset, tmp_path):
         recipe = make_recipe(base, dataset, "objective.text_dropout=0", "data.object_dropout=0")
-        return _Run(prepare(recipe), tmp_path / "run", CPU)
+        return Run(prepare(recipe), tmp_path / "run", CPU)
 
     def test_the_target_is_the_clips_own_latents_over_all_frames(self, begun):
         sample = begun.setting.samples[0]
@@ -104,7 +104,7 @@ class TestObjective:
 
     def test_plain_image_to_video_shows_the_clips_first_frame_and_marks_all_of_it(self, base, dataset, tmp_path):
         changes = ["data.condition=first-frame", "validation.samples=1", "validation.every=4", "validation.videos=1"]
-        begun = _Run(prepare(make_recipe(base, dataset, *changes)), tmp_path / "run", CPU)
+        begun = Run(prepare(make_recipe(base, dataset, *changes)), tmp_path / "run", CPU)
         example = begun.source.example(begun.source.read(Drawn("s1", 7, ())), dropout=False)
         guidance = example.conditioning.guidance
         assert (guidance[:, :4, 0] == 1).all()
@@ -121,7 +121,7 @@ class TestObjective:
 
     def test_dropout_leaves_out_text_and_references(self, base, dataset, tmp_path):
         recipe = make_recipe(base, dataset, "objective.text_dropout=1", "objective.reference_dropout=1")
-        begun = _Run(prepare(recipe), tmp_path / "run", CPU)
+        begun = Run(prepare(recipe), tmp_path / "run", CPU)
         read = begun.source.read(Drawn("s0", 7, ()))
         dropped, kept = begun.source.example(read), begun.source.example(read, dropout=False)
         assert not dropped.conditioning.guidance[:, :4].any()
@@ -217,8 +217,8 @@ class TestLearning:
 
     @pytest.mark.parametrize("checkpointing", ["selective", "full"])
     def test_activation_checkpointing_changes_no_gradient(self, base, dataset, tmp_path, checkpointing):
-        plain = _Run(prepare(make_recipe(base, dataset)), tmp_path / "a", CPU)
-        other = _Run(prepare(make_recipe(base, dataset, f"optim.checkpointing={checkpointing}")), tmp_path / "b", CPU)
+        plain = Run(prepare(make_recipe(base, dataset)), tmp_path / "a", CPU)
+        other = Run(prepare(make_recipe(base, dataset, f"optim.checkpointing={checkpointing}")), tmp_path / "b", CPU)
         example = plain.source.example(plain.source.read(Drawn("s0", 3, ())))
         for each in (plain, other):
             each.objective.loss([example]).backward()
@@ -250,7 +250,7 @@ class TestOutput:
 
     def test_a_lora_file_does_what_the_adapters_did(self, base, dataset, tmp_path):
         recipe = make_recipe(base, dataset, "model.lora.rank=4", "model.lora.alpha=8", "optim.ema=0")
-        begun = _Run(prepare(recipe), tmp_path / "run", CPU)
+        begun = Run(prepare(recipe), tmp_path / "run", CPU)
         begun.go(lambda step, figures: None)
         example = begun.source.example(begun.source.read(Drawn("s0", 3, ())))
         inputs = {
@@ -298,7 +298,7 @@ class TestOutput:
 
     def test_only_the_adapters_are_trained_and_saved(self, base, dataset, tmp_path):
         recipe = make_recipe(base, dataset, "model.lora.rank=4")
-        begun = _Run(prepare(recipe), tmp_path / "run", CPU)
+        begun = Run(prepare(recipe), tmp_path / "run", CPU)
         trained = [name for name, p in begun.transformer.named_parameters() if p.requires_grad]
         assert trained
         assert all(".lora_" in name for name in trained)
@@ -334,7 +334,7 @@ class TestMechanisms:
         assert MagrefPipeline.from_pretrained(output).defaults.mechanism == mechanism
 
     def test_examples_of_different_lengths_are_weighted_alike(self, base, dataset, tmp_path):
-        begun = _Run(prepare(make_recipe(base, dataset, "model.mechanism=tokenwise")), tmp_path / "run", CPU)
+        begun = Run(prepare(make_recipe(base, dataset, "model.mechanism=tokenwise")), tmp_path / "run", CPU)
         drawn = [begun.source.example(begun.source.read(Drawn("s0", seed, ()))) for seed in range(40)]
         tails = {example.conditioning.tail.shape[2]: example for example in drawn}
         assert set(tails) == {1, 2}  # the object is left out now and then
@@ -447,8 +447,8 @@ class TestCache:
         changes = ["objective.text_dropout=0", "data.canvases=1"]
         cached = make_recipe(base, dataset, *changes, f"data.cache={tmp_path / 'cache'}")
         make_cache(cached, on_sample=lambda name, problem: None)
-        with_cache = _Run(prepare(cached), tmp_path / "a", CPU)
-        without = _Run(prepare(make_recipe(base, dataset, *changes)), tmp_path / "b", CPU)
+        with_cache = Run(prepare(cached), tmp_path / "a", CPU)
+        without = Run(prepare(make_recipe(base, dataset, *changes)), tmp_path / "b", CPU)
         from_cache = with_cache.source.example(with_cache.source.read(Drawn("s0", 0, ())))
         fresh = without.source.example(without.source.read(Drawn("s0", 0, ())))  # seed 0 is the cache's draw 0
         assert torch.allclose(from_cache.clean, fresh.clean, atol=5e-3)

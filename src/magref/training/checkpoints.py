@@ -132,9 +132,19 @@ def load_checkpoint(
     optimizers: Sequence[torch.optim.Optimizer],
     averages: Averages | None,
     team: Team,
+    *,
+    step: int | None = None,
 ) -> int:
-    """Restore the newest checkpoint of a run; returns the number of steps done, 0 where there is none."""
+    """Restore the checkpoint of a step, or the newest; returns the number of steps done, 0 where there is none.
+
+    Raises:
+        InputError: there is none of this step, or it cannot be read.
+    """
     found = checkpoints(folder)
+    if step is not None:
+        found = [(number, path) for number, path in found if number == step]
+        if not found:
+            raise InputError(f"the run in {folder} has no checkpoint of step {step}; name one that is there")
     if not found:
         return 0
     step, path = found[-1]

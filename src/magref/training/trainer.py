@@ -64,15 +64,15 @@ def train(recipe: Recipe, folder: Path, *, report: Report | None = None, team: T
     team.wait()
     if recipe.optim.optimizer == "muon" and team.world > 1:
         raise ResourceError("muon runs in one process alone; set optim.optimizer to adamw")
-    run = _Run(setting, folder, team)
+    run = Run(setting, folder, team)
     try:
         return run.go(report or (lambda step, figures: None))
     finally:
         run.close()
 
 
-class _Run:
-    """The state of a run: models, optimizers, data, logs."""
+class Run:
+    """The state of a run: models, optimizers, data, logs. `train` is the way in; the parts serve measurements."""
 
     def __init__(self, setting: Setting, folder: Path, team: Team) -> None:
         recipe = setting.recipe
@@ -124,10 +124,14 @@ class _Run:
         self.skipped = skipped
         return source, found[held_out:], found[:held_out]
 
+    def restore(self, step: int | None = None) -> int:
+        """Load the checkpoint of a step, or the newest; returns the number of steps done, 0 where there is none."""
+        return load_checkpoint(self.folder, self.models, self.optimizers, self.averages, self.team, step=step)
+
     def go(self, report: Report) -> Finished:
         """All steps from the newest checkpoint on."""
         recipe, team = self.recipe, self.team
-        first = load_checkpoint(self.folder, self.models, self.optimizers, self.averages, team)
+        first = self.restore()
         if recipe.optim.compile:
             self.transformer.compile_repeated_blocks()  # after loading: compiled blocks have other names
         loader = Loader(
@@ -143,7 +147,7 @@ class _Run:
             for number, passes in enumerate(loader.steps(first, recipe.optim.steps), first):
                 with meter.preparing():
                     examples = [[self.source.example(read) for read in part] for part in passes]
-                loss, norm, wanted = self._step(number, examples, stopping=stop[0])
+                loss, norm, wanted = self.step(number, examples, stopping=stop[0])
                 done = number + 1
                 meter.add(loss, norm)
                 last = done == recipe.optim.steps or wanted
@@ -160,7 +164,7 @@ class _Run:
                     return Finished(saved, None)
         return Finished(recipe.optim.steps, self._export())
 
-    def _step(self, number: int, passes: Sequence[Sequence[Example]], *, stopping: bool) -> tuple[float, float, bool]:
+    def step(self, number: int, passes: Sequence[Sequence[Example]], *, stopping: bool) -> tuple[float, float, bool]:
         """One update; returns the loss over all processes, the gradient's norm, and whether any is asked to stop."""
         recipe = self.recipe.optim
         torch.manual_seed(hash((self.recipe.seed, number, self.team.rank)) % 2**63)  # what dropout layers draw from
@@ -208,7 +212,7 @@ class _Run:
             report(step, figures)
 
     @contextmanager
-    def _averaged(self) -> Iterator[None]:
+    def averaged(self) -> Iterator[None]:
         """The weights' averages in place of the weights, where the run keeps some."""
         if self.averages is not None:
             self.averages.swap()
@@ -222,14 +226,14 @@ class _Run:
         recipe = self.recipe
         reads = (self.source.read(Drawn(name, k, ())) for k, (name, _) in enumerate(self.held_out))
         examples = [self.source.example(read, dropout=False) for read in reads]
-        with self._averaged():
+        with self.averaged():
             self.models.eval()
             self._log(step, {"validation_loss": validation_loss(self.objective, examples)}, report)
             cases = self._cases(self.held_out[: recipe.validation.videos])
             if cases:
                 shape = self.held_out[0][1]
                 folder = self.folder / "samples" / f"step-{step:08d}"
-                sheet = validation_videos(self._pipeline(), cases, folder, shape, self.team)
+                sheet = validation_videos(self.pipeline(), cases, folder, shape, self.team)
                 for logger in self.loggers:
                     if sheet is not None:
                         logger.picture(step, "validation", sheet.convert("RGB"))
@@ -251,7 +255,8 @@ class _Run:
             cases.append((samples[name].caption, references))
         return cases
 
-    def _pipeline(self) -> MagrefPipeline:
+    def pipeline(self) -> MagrefPipeline:
+        """The models as they are, as a pipeline; within `averaged`, their averages."""
         text_encoder = self.objective.text_encoder or self.encoders.text_encoder
         pipeline = MagrefPipeline(
             self.transformer,
@@ -266,7 +271,7 @@ class _Run:
         return pipeline
 
     def _export(self) -> Path:
-        with self._averaged():
+        with self.averaged():
             if self.recipe.model.lora is not None:
                 path = self.folder / "lora.safetensors"
                 export_lora(path, self.transformer, self.recipe.model.lora, self.team)
