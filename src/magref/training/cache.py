@@ -57,10 +57,10 @@ class Encoded:
     text: torch.Tensor | str
 
 
-def fingerprint(base: str, weights: dict[str, str], recipe: DataRecipe, mechanism: str, seed: int) -> str:
+def fingerprint(base: str, weights: dict[str, str], recipe: DataRecipe, mechanism: str) -> str:
     """One hash over all that decides what is encoded: models, mechanism, shapes, the rules of drawing references."""
     decides = recipe.model_dump(mode="json", exclude={"cache", "workers", "dataset", "canvases"})
-    record = {"base": base, "weights": weights, "data": decides, "mechanism": mechanism, "seed": seed}
+    record = {"base": base, "weights": weights, "data": decides, "mechanism": mechanism}
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
@@ -97,15 +97,17 @@ def fill_cache(
     encoders: Encoders,
     buckets: Buckets,
     recipe: DataRecipe,
-    seed: int,
 ) -> Iterator[tuple[str, str | None]]:
-    """Encode the samples that are not there yet; yields each id, with the reason where it could not be used."""
+    """Encode the samples that are not there yet; yields each id, with the reason where it could not be used.
+
+    Which canvases there are does not depend on a run's seed, so that runs can share a cache.
+    """
     for sample in samples:
         path = sample_file(folder, sample.id)
         if path.exists():
             continue
         try:
-            tensors, caption = _encode(dataset, sample, encoders, buckets, recipe, seed)
+            tensors, caption = _encode(dataset, sample, encoders, buckets, recipe)
         except MagrefError as error:
             note_skipped(folder / SKIPPED_FILE, sample.id, str(error))
             yield sample.id, str(error)
@@ -130,7 +132,7 @@ def fill_empty(folder: Path, encoders: Encoders, buckets: Buckets) -> None:
 
 
 def _encode(
-    dataset: Path, sample: Sample, encoders: Encoders, buckets: Buckets, recipe: DataRecipe, seed: int
+    dataset: Path, sample: Sample, encoders: Encoders, buckets: Buckets, recipe: DataRecipe
 ) -> tuple[dict[str, torch.Tensor], str]:
     shape = buckets.choose(sample.clip)
     frames = read_clip(dataset, sample.clip, shape, recipe.fps)
@@ -139,7 +141,7 @@ def _encode(
         if recipe.condition == "first-frame":
             canvas = first_frame_canvas(frames)
         else:
-            canvas = draw_canvas(dataset, sample, shape, recipe, (seed, draw))
+            canvas = draw_canvas(dataset, sample, shape, recipe, (0, draw))
         conditioning = encoders.canvas(canvas, shape.frames)
         for name, tensor in _named(conditioning).items():
             tensors[f"{name}.{draw}"] = tensor

@@ -92,7 +92,7 @@ def cache_info(setting: Setting) -> CacheInfo:
     """What a cache for this run is made with."""
     recipe = setting.recipe
     encoders = {"text": "trained" if recipe.model.text_encoder else "frozen"}
-    made_with = fingerprint(setting.base.name, encoders, recipe.data, recipe.model.mechanism, recipe.seed)
+    made_with = fingerprint(setting.base.name, encoders, recipe.data, recipe.model.mechanism)
     return CacheInfo(made_with=made_with, canvases=recipe.data.canvases)
 
 
@@ -114,7 +114,7 @@ def make_cache(recipe: Recipe, *, on_sample: Callable[[str, str | None], None]) 
         fill_empty(folder, encoders, setting.buckets)
     own = setting.samples[team.rank :: team.world]
     dataset = Path(os.path.expanduser(recipe.data.dataset))
-    for name, problem in fill_cache(folder, dataset, own, encoders, setting.buckets, recipe.data, recipe.seed):
+    for name, problem in fill_cache(folder, dataset, own, encoders, setting.buckets, recipe.data):
         on_sample(name, problem)
     team.wait()
     team.leave()
