@@ -461,6 +461,18 @@ class TestCache:
         with pytest.raises(InputError, match="was made with another model or other data settings"):
             run(make_recipe(base, dataset, cache, "data.shuffle=false"), tmp_path / "run")
 
+    def test_other_encoders_do_not_take_it_and_a_model_that_was_moved_does(self, base, dataset, tmp_path):
+        cache = f"data.cache={tmp_path / 'cache'}"
+        make_cache(make_recipe(base, dataset, cache), on_sample=lambda name, problem: None)
+        shutil.copytree(base, tmp_path / "moved")
+        run(make_recipe(tmp_path / "moved", dataset, cache), tmp_path / "run")
+        weights_file = tmp_path / "moved" / "vae" / "diffusion_pytorch_model.safetensors"
+        content = bytearray(weights_file.read_bytes())
+        content[-1] ^= 1
+        weights_file.write_bytes(content)
+        with pytest.raises(InputError, match="was made with another model"):
+            run(make_recipe(tmp_path / "moved", dataset, cache), tmp_path / "other")
+
     def test_a_missing_cache_names_the_command(self, base, dataset, tmp_path):
         with pytest.raises(InputError, match="fill it with magref train cache RECIPE"):
             run(make_recipe(base, dataset, f"data.cache={tmp_path / 'cache'}"), tmp_path / "run")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -80,7 +80,7 @@ def _cache(settings: object, console: Console) -> None:
     console.print(f"{counts['encoded']} samples encoded, {counts['passed over']} passed over", markup=False)
 
 
-def _reporter(steps: int, console: Console):  # type: ignore[no-untyped-def]
+def _reporter(steps: int, console: Console) -> Callable[[int, Mapping[str, float]], None]:
     def report(step: int, figures: Mapping[str, float]) -> None:
         if "validation_loss" in figures:
             console.print(f"step {step}/{steps}  validation loss {figures['validation_loss']:.4f}", markup=False)

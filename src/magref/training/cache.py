@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -44,7 +44,7 @@ class CacheInfo(Record):
     format: Literal["magref-latents"] = "magref-latents"
     version: Literal[1] = VERSION
     made_with: str
-    """Hash over the encoders' weights' names and sizes and the part of the recipe that decides what is encoded."""
+    """What `fingerprint` gives."""
     canvases: int
 
 
@@ -57,10 +57,15 @@ class Encoded:
     text: torch.Tensor | str
 
 
-def fingerprint(base: str, weights: dict[str, str], recipe: DataRecipe, mechanism: str) -> str:
-    """One hash over all that decides what is encoded: models, mechanism, shapes, the rules of drawing references."""
-    decides = recipe.model_dump(mode="json", exclude={"cache", "workers", "dataset", "canvases"})
-    record = {"base": base, "weights": weights, "data": decides, "mechanism": mechanism}
+def fingerprint(encoders: Mapping[str, str], buckets: Buckets, recipe: DataRecipe, mechanism: str) -> str:
+    """One hash over all that decides what is encoded: the encoders' weights, the shapes, how references are drawn."""
+    free = {"cache", "workers", "dataset", "canvases", "sizes", "frames"}
+    record = {
+        "encoders": dict(encoders),
+        "shapes": [[shape.frames, shape.height, shape.width] for shape in buckets.shapes()],
+        "data": recipe.model_dump(mode="json", exclude=free),
+        "mechanism": mechanism,
+    }
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 

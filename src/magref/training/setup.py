@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 
+from magref.checkpoints import layout
 from magref.dataset.format import Sample
 from magref.dataset.store import Dataset
 from magref.errors import InputError, ResourceError
 from magref.models import Model, find_model
 from magref.settings import GenerationDefaults
+from magref.sidecar import weights_sha256
 from magref.training.cache import CacheInfo, fill_cache, fill_empty, fingerprint, open_cache
 from magref.training.encoding import Encoders
 from magref.training.examples import Buckets
@@ -90,9 +92,12 @@ def make_encoders(setting: Setting, team: Team) -> tuple[Encoders, Any]:
 
 def cache_info(setting: Setting) -> CacheInfo:
     """What a cache for this run is made with."""
-    recipe = setting.recipe
-    encoders = {"text": "trained" if recipe.model.text_encoder else "frozen"}
-    made_with = fingerprint(setting.base.name, encoders, recipe.data, recipe.model.mechanism)
+    recipe, base = setting.recipe, setting.base
+    parts = ["vae", "image_encoder"] if recipe.model.text_encoder else ["vae", "image_encoder", "text_encoder"]
+    names = {"vae": layout.VAE, "image_encoder": layout.IMAGE_ENCODER, "text_encoder": layout.TEXT_ENCODER}
+    paths = {part: base.folder / (names[part] if base.layout == "published" else part) for part in parts}
+    encoders = {part: weights_sha256(path) for part, path in paths.items() if path.exists()}
+    made_with = fingerprint(encoders, setting.buckets, recipe.data, recipe.model.mechanism)
     return CacheInfo(made_with=made_with, canvases=recipe.data.canvases)
 
 
