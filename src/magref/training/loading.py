@@ -69,35 +69,37 @@ def build_transformer(
 
 
 def fill(model: WanTransformer3DModel, stored: StoredTransformer, device: torch.device) -> None:
-    """Give a model without memory its weights, each process its own shards.
+    """Give a model without memory its weights, each process its own shards. Adapters get memory and no values.
 
     Raises:
         CheckpointError: a tensor is missing or has another shape.
     """
-    wanted = dict(model.named_parameters())
-    missing = sorted(set(wanted) - set(stored.tensors))
-    if missing:
-        raise CheckpointError(f"the transformer has no {missing[0]}; give another model, or convert this one again")
-    for name, parameter in wanted.items():
-        shape = stored.tensors[name][0].shape
+    names = {name: name.replace(".base_layer.", ".") for name, _ in model.named_parameters() if ".lora_" not in name}
+    for name, parameter in model.named_parameters():
+        if name not in names:
+            continue
+        if names[name] not in stored.tensors:
+            raise CheckpointError(f"the transformer has no {names[name]}; give another model, or convert it again")
+        shape = stored.tensors[names[name]][0].shape
         if tuple(parameter.shape) != shape:
             raise CheckpointError(f"{name} is {shape} where {tuple(parameter.shape)} is needed; give another model")
     model.to_empty(device=device)
     restore_positions(model, device)
     by_file: dict[Path, list[str]] = {}
-    for name in wanted:
-        by_file.setdefault(stored.tensors[name][0].file, []).append(name)
+    for name in names:
+        by_file.setdefault(stored.tensors[names[name]][0].file, []).append(name)
     parameters = dict(model.named_parameters())
-    for path, names in by_file.items():
-        with safe_open(path, framework="pt") as file, torch.no_grad():
-            for name in names:
-                _copy_own_part(parameters[name], file.get_slice(stored.tensors[name][1]))
+    for path, inside in by_file.items():
+        with safe_open(path, framework="pt") as file:
+            for name in inside:
+                copy_own_part(parameters[name], file.get_slice(stored.tensors[names[name]][1]))
 
 
-def _copy_own_part(parameter: torch.nn.Parameter, source: Any) -> None:
-    """Copy a tensor of a file, or this process's part of it, which may be empty."""
+@torch.no_grad()
+def copy_own_part(parameter: torch.nn.Parameter, source: Any) -> None:
+    """Copy a tensor, or a slice of a file, or of either this process's part, which may be empty."""
     if not isinstance(parameter, DTensor):
-        parameter.copy_(source[:] if source.get_shape() else source[...])
+        parameter.copy_(source[:])
         return
     shape, offset = compute_local_shape_and_global_offset(parameter.shape, parameter.device_mesh, parameter.placements)
     if all(shape):

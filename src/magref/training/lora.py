@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from typing import Any
 
 import torch
 from peft import LoraConfig
 
 from magref.errors import InputError, ResourceError
+from magref.training.loading import copy_own_part
 from magref.training.recipe import LoraRecipe
 
 
-def add_lora(transformer: Any, recipe: LoraRecipe, seed: int) -> None:
+def add_lora(transformer: Any, recipe: LoraRecipe) -> None:
     """Freeze the weights and put adapters beside the layers whose names end in one of the recipe's targets.
+
+    Works on a model without memory too; `fill_lora` then gives the adapters their first values.
 
     Raises:
         InputError: no layer has such a name.
-        ResourceError: quantisation needs a package.
     """
     transformer.requires_grad_(False)
-    names = [name for name, module in transformer.named_modules() if isinstance(module, torch.nn.Linear)]
-    targets = [name for name in names if name.startswith("blocks.") and name.endswith(recipe.targets)]
-    if not targets:
-        raise InputError(f"no layer's name ends in {', '.join(recipe.targets)}; mend model.lora.targets")
-    if recipe.quantize == "int8":
-        _quantize(transformer, targets)
-    device = next(transformer.parameters()).device
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        transformer.add_adapter(LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=targets))
-    transformer.to(device)
+    transformer.add_adapter(
+        LoraConfig(r=recipe.rank, lora_alpha=recipe.alpha, target_modules=_targets(transformer, recipe))
+    )
     for parameter in transformer.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # adapters are small; in bfloat16 their steps would be lost
 
 
-def _quantize(transformer: Any, names: list[str]) -> None:
+def fill_lora(transformer: Any, seed: int) -> None:
+    """The usual first values: `lora_A` random, by the seed and its name; `lora_B` zero, so that nothing changes."""
+    for name, parameter in transformer.named_parameters():
+        if ".lora_A." in name:
+            generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
+            bound = math.sqrt(1 / parameter.shape[1])  # what peft draws: Kaiming's with a slope of sqrt(5)
+            copy_own_part(parameter, (2 * torch.rand(parameter.shape, generator=generator) - 1) * bound)
+        elif ".lora_B." in name:
+            copy_own_part(parameter, torch.zeros(parameter.shape))
+
+
+def quantize(transformer: Any, recipe: LoraRecipe) -> None:
+    """Keep the weights that get adapters in 8 bits.
+
+    Raises:
+        ResourceError: a package is missing.
+    """
     try:
         from torchao.quantization import Int8WeightOnlyConfig, quantize_
     except ImportError:
         raise ResourceError("quantised training needs an extra package; run pip install 'magref[int8]'") from None
-    wanted = set(names)
+    wanted = set(_targets(transformer, recipe))
     quantize_(transformer, Int8WeightOnlyConfig(), filter_fn=lambda module, name: name in wanted)
+
+
+def _targets(transformer: Any, recipe: LoraRecipe) -> list[str]:
+    names = [name for name, module in transformer.named_modules() if isinstance(module, torch.nn.Linear)]
+    targets = [name for name in names if name.startswith("blocks.") and name.endswith(recipe.targets)]
+    if not targets:
+        raise InputError(f"no layer's name ends in {', '.join(recipe.targets)}; mend model.lora.targets")
+    return targets

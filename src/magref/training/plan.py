@@ -84,7 +84,7 @@ def plan_run(recipe: Recipe, *, gpu: str, gpus: int) -> RunPlan:
     transformer = build_transformer(config, device=torch.device("meta"))
     parameters = sum(p.numel() for p in transformer.parameters())
     if recipe.model.lora is not None:
-        add_lora(transformer, recipe.model.lora.model_copy(update={"quantize": "none"}), recipe.seed)
+        add_lora(transformer, recipe.model.lora)
     trained = sum(p.numel() for p in transformer.parameters() if p.requires_grad)
     sizes = recipe.data.sizes or ((defaults.width, defaults.height),)
     frames = max(recipe.data.frames or (defaults.num_frames,))

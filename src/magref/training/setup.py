@@ -29,7 +29,7 @@ from magref.training.loading import (
     initialise,
     load_encoders,
 )
-from magref.training.lora import add_lora
+from magref.training.lora import add_lora, fill_lora, quantize
 from magref.training.parallel import Team
 from magref.training.recipe import Recipe
 
@@ -66,17 +66,21 @@ def prepare(recipe: Recipe) -> Setting:
     return Setting(recipe, base, find_transformer(base), buckets, samples, defaults)
 
 
-def make_encoders(setting: Setting, team: Team) -> tuple[Encoders, Any]:
-    """The frozen models, and the text encoder that is to be trained (None where it is frozen too)."""
+def make_encoders(setting: Setting, team: Team, *, idle: bool = False) -> tuple[Encoders, Any]:
+    """The frozen models, and the text encoder that is to be trained (None where it is frozen too).
+
+    `idle` leaves the frozen ones in the CPU's memory: a run from a cache needs them for validation videos alone.
+    """
     recipe = setting.recipe
     dtype = torch.bfloat16 if recipe.optim.precision == "bf16" else torch.float32
-    vae, text_encoder, tokenizer, image_encoder = load_encoders(setting.base, dtype, team.device)
+    place = torch.device("cpu") if idle else team.device
+    vae, text_encoder, tokenizer, image_encoder = load_encoders(setting.base, dtype, place)
     trained = None
     if recipe.model.text_encoder:
         kind, config = type(text_encoder), text_encoder.config
         if recipe.model.fresh:
             text_encoder = initialise(lambda: kind(config), recipe.seed).to(team.device)
-        trained = text_encoder.float().requires_grad_(True)
+        trained = text_encoder.to(team.device).float().requires_grad_(True)
     encoders = Encoders(
         vae,
         None if trained is not None else text_encoder,
@@ -126,21 +130,33 @@ def make_cache(recipe: Recipe, *, on_sample: Callable[[str, str | None], None]) 
 
 
 def make_transformer(setting: Setting, team: Team) -> Any:
-    """The transformer with its weights, adapters where the recipe has them, spread over the team."""
+    """The transformer with its weights, adapters where the recipe has them, spread over the team.
+
+    Raises:
+        ResourceError: 8-bit weights under several processes.
+    """
     recipe = setting.recipe
-    frozen = recipe.model.lora is not None
-    bf16 = recipe.optim.precision == "bf16"
+    lora, precision = recipe.model.lora, recipe.optim.precision
     if recipe.model.fresh:
         transformer = initialise(lambda: build_transformer(setting.stored.config), recipe.seed).to(team.device)
-        team.shard(transformer, transformer.blocks, precision=recipe.optim.precision)
+        team.shard(transformer, transformer.blocks, precision=precision)
         return transformer.train()
-    dtype = torch.bfloat16 if frozen and bf16 and team.world == 1 else torch.float32
+    alone = team.world == 1
+    # Spread weights are kept in float32, since FSDP2 wants one type for frozen weights and adapters.
+    dtype = torch.bfloat16 if lora is not None and precision == "bf16" and alone else torch.float32
     transformer = build_transformer(setting.stored.config, device=torch.device("meta"), dtype=dtype)
-    if recipe.model.lora is None:
-        team.shard(transformer, transformer.blocks, precision=recipe.optim.precision)
+    if lora is not None and lora.quantize == "int8":
+        if not alone:
+            raise ResourceError("8-bit weights cannot be spread over processes; set model.lora.quantize to none")
         fill(transformer, setting.stored, team.device)
+        quantize(transformer, lora)
+        add_lora(transformer, lora)
+        fill_lora(transformer.to(team.device), recipe.seed)
         return transformer.train()
+    if lora is not None:
+        add_lora(transformer, lora)
+    team.shard(transformer, transformer.blocks, precision=precision)
     fill(transformer, setting.stored, team.device)
-    add_lora(transformer, recipe.model.lora, recipe.seed)
-    team.shard(transformer, transformer.blocks, precision=recipe.optim.precision)
+    if lora is not None:
+        fill_lora(transformer, recipe.seed)
     return transformer.train()

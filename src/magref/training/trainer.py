@@ -6,8 +6,10 @@ and `parallel`. It can be stopped at any time, and goes on from its newest check
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from torch.distributed.fsdp import FSDPModule
 from magref.errors import MagrefError, ResourceError
 from magref.flow import make_scheduler
 from magref.geometry import VideoShape
+from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
 from magref.references import Reference
 from magref.training.batches import Drawn, Loader, Order
@@ -80,7 +83,7 @@ class Run:
         self.loggers: list[Logger] = []
         if team.leads:
             self.loggers = open_loggers(recipe.loggers, folder, recipe.model_dump(mode="json"))
-        self.encoders, text_encoder = make_encoders(setting, team)
+        self.encoders, text_encoder = make_encoders(setting, team, idle=recipe.data.cache is not None)
         self.transformer = make_transformer(setting, team)
         self.models = torch.nn.ModuleDict({"transformer": self.transformer})
         if text_encoder is not None:
@@ -167,7 +170,7 @@ class Run:
     def step(self, number: int, passes: Sequence[Sequence[Example]], *, stopping: bool) -> tuple[float, float, bool]:
         """One update; returns the loss over all processes, the gradient's norm, and whether any is asked to stop."""
         recipe = self.recipe.optim
-        torch.manual_seed(hash((self.recipe.seed, number, self.team.rank)) % 2**63)  # what dropout layers draw from
+        torch.manual_seed(zlib.crc32(f"{self.recipe.seed}/{number}/{self.team.rank}".encode()))  # for dropout layers
         set_learning_rate(self.optimizers, learning_rate(recipe, number))
         total = torch.zeros((), device=self.team.device)
         for index, examples in enumerate(passes):
@@ -223,21 +226,37 @@ class Run:
                 self.averages.swap()
 
     def _validate(self, step: int, report: Report) -> None:
-        recipe = self.recipe
-        reads = (self.source.read(Drawn(name, k, ())) for k, (name, _) in enumerate(self.held_out))
-        examples = [self.source.example(read, dropout=False) for read in reads]
+        examples = []
+        for number, (name, _) in enumerate(self.held_out):
+            try:
+                read = self.source.read(Drawn(name, number, ()))
+            except MagrefError as error:
+                note_skipped(self.skipped, name, str(error))
+                continue
+            examples.append(self.source.example(read, dropout=False))
         with self.averaged():
             self.models.eval()
-            self._log(step, {"validation_loss": validation_loss(self.objective, examples)}, report)
-            cases = self._cases(self.held_out[: recipe.validation.videos])
-            if cases:
-                shape = self.held_out[0][1]
-                folder = self.folder / "samples" / f"step-{step:08d}"
-                sheet = validation_videos(self.pipeline(), cases, folder, shape, self.team)
-                for logger in self.loggers:
-                    if sheet is not None:
-                        logger.picture(step, "validation", sheet.convert("RGB"))
+            if examples:
+                self._log(step, {"validation_loss": validation_loss(self.objective, examples)}, report)
+            self._show(step, [(name, shape) for name, shape in self.held_out if name in {e.name for e in examples}])
             self.models.train()
+
+    def _show(self, step: int, held_out: Sequence[tuple[str, VideoShape]]) -> None:
+        """Videos of the first samples."""
+        cases = self._cases(held_out[: self.recipe.validation.videos])
+        if not cases:
+            return
+        encoders = (self.encoders.vae, self.encoders.text_encoder, self.encoders.image_encoder)
+        idle = [model for model in encoders if model is not None and model.device != self.team.device]
+        for model in idle:
+            model.to(self.team.device)
+        folder = self.folder / "samples" / f"step-{step:08d}"
+        sheet = validation_videos(self.pipeline(), cases, folder, held_out[0][1], self.team)
+        for model in idle:
+            model.to("cpu")
+        for logger in self.loggers:
+            if sheet is not None:
+                logger.picture(step, "validation", sheet.convert("RGB"))
 
     def _cases(self, held_out: Sequence[tuple[str, VideoShape]]) -> list[tuple[str, list[Reference]]]:
         """Captions and references to generate videos of."""
@@ -271,17 +290,24 @@ class Run:
         return pipeline
 
     def _export(self) -> Path:
+        """Write the result; one of an earlier, shorter part of the run stays beside it."""
+        name = "model" if self.recipe.model.lora is None else "lora.safetensors"
+        path, record = self.folder / name, self.folder / "exported.json"
+        done = json.loads(record.read_text()) if record.exists() else {}
+        steps = self.recipe.optim.steps
+        if done.get("steps") == steps and (self.folder / done["name"]).exists():
+            return self.folder / str(done["name"])
+        if path.exists():
+            path = self.folder / f"{path.stem}-{steps}{path.suffix}"
         with self.averaged():
             if self.recipe.model.lora is not None:
-                path = self.folder / "lora.safetensors"
                 export_lora(path, self.transformer, self.recipe.model.lora, self.team)
             else:
-                path = self.folder / "model"
-                if not path.exists():
-                    text_encoder = self.objective.text_encoder
-                    export_model(
-                        path, self.setting.base, self.transformer, text_encoder, self.setting.defaults, self.team
-                    )
+                text_encoder = self.objective.text_encoder
+                export_model(path, self.setting.base, self.transformer, text_encoder, self.setting.defaults, self.team)
+        if self.team.leads:
+            with writing(record, overwrite=True) as temporary:
+                temporary.write_text(json.dumps({"steps": steps, "name": path.name}), encoding="utf-8")
         return path
 
     def close(self) -> None:
