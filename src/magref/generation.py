@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from magref.canvas import Canvas, compose_canvas
 from magref.errors import InputError, memory_errors
 from magref.geometry import VideoShape
-from magref.models import EMBEDDED_NAME, Model, find_model, load_model, transformer_shapes
+from magref.models import EMBEDDED_NAME, Model, find_model, load_model, transformer_shapes, quiet_libraries
 from magref.outputs import IMAGE_ENDINGS, check_output, write_image, writing
 from magref.prompts import check_prompt
 from magref.references import Reference, file_sha256
@@ -232,14 +232,9 @@ def _checked(model: Model, request: Request) -> tuple[torch.device, torch.dtype,
 def _loaded(
     model: Model, request: Request, device: torch.device, dtype: torch.dtype, adapters: list[tuple[Path, float]]
 ) -> tuple[MagrefPipeline, ModelRecord]:
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
     from magref.checkpoints.lora import read_lora
 
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+    quiet_libraries()
     pipeline = load_model(model, dtype, transformer_file=request.transformer)
     if model.layout == "hub":
         shapes = {name: tuple(tensor.shape) for name, tensor in pipeline.transformer.state_dict().items()}

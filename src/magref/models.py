@@ -90,6 +90,16 @@ def load_model(model: Model, dtype: torch.dtype, *, transformer_file: Path | Non
     return MagrefPipeline.from_pretrained(location, torch_dtype=dtype, **parts)
 
 
+def quiet_libraries() -> None:
+    """No progress bars and no warnings of diffusers and transformers: commands show their own."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+
 def transformer_shapes(model: Model) -> dict[str, tuple[int, ...]]:
     """The shapes of a transformer that lies in a folder, under diffusers' names; reads headers only."""
     from magref.checkpoints.architecture import diffusers_key

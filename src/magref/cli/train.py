@@ -47,12 +47,16 @@ def train(
 
         console.print(plan_table(plan_run(settings, gpu=gpu, gpus=gpus)))
         return
+    from magref.models import quiet_libraries
+
+    quiet_libraries()
     if action == "cache":
         _cache(settings, console)
         return
     from magref.training.trainer import train as run_training
 
     folder = output or Path("runs") / Path(name).stem
+    console.print(f"training {name} for {settings.optim.steps} steps in {folder}", markup=False)
     finished = run_training(settings, folder, report=_reporter(settings.optim.steps, console))
     if finished.output is None:
         console.print(

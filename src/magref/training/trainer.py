@@ -62,11 +62,13 @@ def train(recipe: Recipe, folder: Path, *, report: Report | None = None, team: T
     """
     setting = prepare(recipe)
     team = team or Team.join()
+    if recipe.optim.optimizer == "muon" and team.world > 1:
+        raise ResourceError("muon runs in one process alone; set optim.optimizer to adamw")
+    if recipe.data.cache is not None:
+        open_cache(Path(os.path.expanduser(recipe.data.cache)), cache_info(setting), make=False)
     if team.leads:
         open_run(folder, recipe)
     team.wait()
-    if recipe.optim.optimizer == "muon" and team.world > 1:
-        raise ResourceError("muon runs in one process alone; set optim.optimizer to adamw")
     run = Run(setting, folder, team)
     try:
         return run.go(report or (lambda step, figures: None))
@@ -109,10 +111,7 @@ class Run:
     def _data(self) -> tuple[Source, list[tuple[str, VideoShape]], list[tuple[str, VideoShape]]]:
         """The source of examples, the training samples and those for validation."""
         recipe, setting = self.recipe, self.setting
-        cache = None
-        if recipe.data.cache is not None:
-            cache = Path(os.path.expanduser(recipe.data.cache))
-            open_cache(cache, cache_info(setting), make=False)
+        cache = None if recipe.data.cache is None else Path(os.path.expanduser(recipe.data.cache))
         skipped = self.folder / ("skipped.jsonl" if self.team.leads else f"skipped-{self.team.rank}.jsonl")
         skipped.unlink(missing_ok=True)
         found = usable(setting.samples, setting.buckets, skipped, cache)
