@@ -1,0 +1,1 @@
+"""How good videos are: measures for the synthetic world, and what is measured with them."""
