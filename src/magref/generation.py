@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from magref.canvas import Canvas, compose_canvas
 from magref.errors import InputError, memory_errors
 from magref.geometry import VideoShape
-from magref.models import EMBEDDED_NAME, Model, find_model, load_model, transformer_shapes, quiet_libraries
+from magref.models import EMBEDDED_NAME, Model, find_model, load_model, quiet_libraries, transformer_shapes
 from magref.outputs import IMAGE_ENDINGS, check_output, write_image, writing
 from magref.prompts import check_prompt
 from magref.references import Reference, file_sha256
