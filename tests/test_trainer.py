@@ -477,6 +477,14 @@ class TestCache:
         with pytest.raises(InputError, match="fill it with magref train cache RECIPE"):
             run(make_recipe(base, dataset, f"data.cache={tmp_path / 'cache'}"), tmp_path / "run")
 
+    def test_a_file_is_no_cache(self, base, dataset, tmp_path):
+        (tmp_path / "file").write_text("keep")
+        recipe = make_recipe(base, dataset, f"data.cache={tmp_path / 'file'}")
+        with pytest.raises(InputError, match="is a file; name a folder as data.cache"):
+            make_cache(recipe, on_sample=lambda name, problem: None)
+        with pytest.raises(InputError, match="is a file; name a folder as data.cache"):
+            run(recipe, tmp_path / "run")
+
     def test_an_interrupted_filling_goes_on(self, base, dataset, tmp_path):
         recipe = make_recipe(base, dataset, f"data.cache={tmp_path / 'cache'}")
         seen: list[str] = []

@@ -76,6 +76,8 @@ def open_cache(folder: Path, info: CacheInfo, *, make: bool) -> None:
         InputError: there is none, or it was made with something else.
     """
     path = folder / INFO_FILE
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"the cache {folder} is a file; name a folder as data.cache")
     if path.is_file():
         try:
             found = CacheInfo.model_validate_json(path.read_text(encoding="utf-8"))
