@@ -480,9 +480,9 @@ class TestCache:
     def test_a_file_is_no_cache(self, base, dataset, tmp_path):
         (tmp_path / "file").write_text("keep")
         recipe = make_recipe(base, dataset, f"data.cache={tmp_path / 'file'}")
-        with pytest.raises(InputError, match="is a file; name a folder as data.cache"):
+        with pytest.raises(InputError, match=r"is a file; name a folder as data\.cache"):
             make_cache(recipe, on_sample=lambda name, problem: None)
-        with pytest.raises(InputError, match="is a file; name a folder as data.cache"):
+        with pytest.raises(InputError, match=r"is a file; name a folder as data\.cache"):
             run(recipe, tmp_path / "run")
 
     def test_an_interrupted_filling_goes_on(self, base, dataset, tmp_path):
