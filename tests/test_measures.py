@@ -150,9 +150,10 @@ def test_nothing_found_is_a_track_that_is_never_seen():
 
 
 def test_subjects_are_counted_over_frames():
-    assert count_subjects([2] * 8 + [1] * 9) == 2
-    assert count_subjects([1] * 15 + [2] * 2) == 1
-    assert count_subjects([0] * 17) == 0
+    assert count_subjects([[0.9, 0.8]] * 9 + [[0.9]] * 8) == 2  # they cross
+    assert count_subjects([[0.9]] * 13 + [[0.9, 0.8]] * 4) == 1
+    assert count_subjects([[0.9, 0.4]] * 17) == 1
+    assert count_subjects([[]] * 17) == count_subjects([]) == 0
 
 
 # Background, layout, steadiness

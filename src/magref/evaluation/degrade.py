@@ -75,7 +75,7 @@ def _group(pictures: torch.Tensor, generator: torch.Generator, smallest: float) 
     if strength < 0.4:
         pictures = quantised_blocks(pictures, 0.005 + 0.08 * strength)
     pictures = F.interpolate(pictures, size=size, mode="bilinear", align_corners=False)
-    return blurred(pictures, int(kind * 2.4))
+    return blurred(pictures, int(7 * kind * kind))
 
 
 def _cosine_matrix() -> torch.Tensor:

@@ -6,6 +6,7 @@ does not say: that is the embedding's part.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,11 @@ STRIDE = 4
 """Pixels of such a frame for one cell of the map."""
 _DEEP = 32
 _MOST = 6
+_DOUBTFUL = 0.2
+_NEIGHBOURS = 2
+"""Frames before and after that have a say in what is found."""
+_SAME = 0.3
+"""From which overlap on two boxes of neighbouring frames may be one subject's."""
 _BATCH = 64
 
 
@@ -65,8 +71,11 @@ class FinderNet(nn.Module):
 
 
 @torch.no_grad()
-def find_subjects(net: FinderNet, frames: torch.Tensor, *, least: float = 0.4) -> list[Found]:
-    """The subjects of each frame.
+def find_subjects(net: FinderNet, frames: torch.Tensor, *, least: float = 0.3) -> list[Found]:
+    """The subjects of each frame of a video.
+
+    A box's score is the mean of its own and those of the boxes that overlap it most in the frames around it, so that
+    what flashes up once is not found, and what is doubtful once is.
 
     Args:
         frames: (F, 3, H, W) in [0, 1].
@@ -78,8 +87,28 @@ def find_subjects(net: FinderNet, frames: torch.Tensor, *, least: float = 0.4) -
         frames = F.interpolate(frames, size=size, mode="bilinear", antialias=True, align_corners=False)
     maps = torch.cat([net(part) for part in frames.split(_BATCH)])
     heat = maps[:, 0].sigmoid()
-    peaks = (heat == F.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]) & (heat >= least)
-    return [_boxes(one, scores, marked, height, width) for one, scores, marked in zip(maps, heat, peaks, strict=True)]
+    peaks = (heat == F.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]) & (heat >= _DOUBTFUL)
+    each = [_boxes(one, scores, marked, height, width) for one, scores, marked in zip(maps, heat, peaks, strict=True)]
+    steady = [_steadied(each, frame) for frame in range(len(each))]
+    return [
+        Found(found.boxes[scores >= least][:_MOST], scores[scores >= least][:_MOST])
+        for found, scores in zip(each, steady, strict=True)
+    ]
+
+
+def _steadied(found: Sequence[Found], frame: int) -> torch.Tensor:
+    """(K,): the scores of a frame's boxes, with a say of the frames around it."""
+    own = found[frame]
+    scores, count = own.scores.clone(), 1
+    for other in range(max(0, frame - _NEIGHBOURS), min(len(found), frame + _NEIGHBOURS + 1)):
+        if other == frame:
+            continue
+        count += 1
+        if len(found[other].scores) and len(own.scores):
+            common = overlap(own.boxes[:, None], found[other].boxes[None])  # (K, K')
+            best, which = common.max(dim=1)
+            scores += found[other].scores[which] * (best >= _SAME)
+    return scores / count
 
 
 def _boxes(maps: torch.Tensor, heat: torch.Tensor, peaks: torch.Tensor, height: int, width: int) -> Found:
@@ -97,7 +126,7 @@ def _boxes(maps: torch.Tensor, heat: torch.Tensor, peaks: torch.Tensor, height: 
     for row in range(len(boxes)):
         if all(float(overlap(boxes[row], boxes[other])) < 0.6 for other in kept):
             kept.append(row)
-    return Found(boxes[kept[:_MOST]], scores[kept[:_MOST]])
+    return Found(boxes[kept], scores[kept])
 
 
 def overlap(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

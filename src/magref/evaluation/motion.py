@@ -20,6 +20,7 @@ _SWING = 0.07
 """The least way there and back that counts as swaying or jumping, in heights."""
 _RADIUS, _SWEPT = 0.06, 3.6
 """The least radius of a circle in heights, and how much of the round, in radians, is to be seen."""
+_EVEN = 0.35
 _LEAST_FRAMES = 5
 _LEAST_SEEN = 0.5
 
@@ -56,15 +57,21 @@ def read_motion(track: Track, *, size: tuple[int, int], camera: Camera | None = 
         middle, sides = camera.undo(middle, size), sides / camera.scale[:, None]
     x, y = (_smooth(middle[seen, n] / size[1]) for n in (0, 1))
     right, down = _way(x), _way(y)
-    # Who turns or stretches an arm changes one side alone: the lesser change of both counts.
-    wider, higher = (_way(_smooth(np.log(np.maximum(sides[seen, n], 1)))) for n in (0, 1))
-    growth = float(np.sign(wider)) * min(abs(wider), abs(higher)) if wider * higher > 0 else 0.0
+    growth = _growth(*(_way(_smooth(np.log(np.maximum(sides[seen, n], 1)))) for n in (0, 1)))
     return Reading(_path(x, y, right, down, growth), right, down, float(np.exp(growth)))
 
 
 def motion_right(reading: Reading | None, motion: str) -> bool | None:
     """Whether the path is that of the motion; None where there is no reading."""
     return None if reading is None else reading.path == PATH_OF[motion]
+
+
+def _growth(wider: float, higher: float) -> float:
+    """One logarithm from those of both sides; who turns or stretches an arm changes one side alone and does not grow."""
+    less, more = sorted((wider, higher), key=abs)
+    if wider * higher <= 0:
+        return 0.0
+    return (wider + higher) / 2 if abs(less) >= _EVEN * abs(more) else less
 
 
 def _path(x: Floats, y: Floats, right: float, down: float, growth: float) -> str:

@@ -28,8 +28,8 @@ from magref.evaluation.tracking import Track, follow
 from magref.references import ImageLike, Reference
 from magref.settings import Record
 
-_COUNTED = 0.4
-"""In so many of the frames at least as many subjects must be seen as are counted."""
+_COUNTED, _SURE = 0.5, 0.55
+"""A subject counts whose finder's score reaches the second, on average over this share of the frames, the best ones."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def score_video(
                     colour_drift=colour_drift(video, track),
                 )
             )
-    count = count_subjects([len(each.boxes) for each in found])
+    count = count_subjects([each.scores.tolist() for each in found])
     return VideoScore(
         subjects=tuple(subjects),
         count=count,
@@ -186,11 +186,18 @@ def summarise(scores: Sequence[VideoScore]) -> Scores:
     return Scores(videos=tuple(scores), means=means)
 
 
-def count_subjects(found: Sequence[int]) -> int:
-    """How many subjects a video has, given how many are found in each frame: the most that are seen together in at
-    least 40% of the frames, since those who cross hide each other for a while.
+def count_subjects(scores: Sequence[Sequence[float]]) -> int:
+    """How many subjects a video has, given the finder's scores in each frame.
+
+    The k-th subject counts if the frames' k-th best score is at least 0.55, on average over the better half of the
+    frames: those who cross hide each other for a while, and what is now and then hardly taken for a subject is none.
     """
-    return max((k for k in range(max(found) + 1) if sum(n >= k for n in found) >= _COUNTED * len(found)), default=0)
+    best, count = max(1, round(_COUNTED * len(scores))), 0
+    while True:
+        each = sorted((sorted(s, reverse=True)[count] if len(s) > count else 0.0 for s in scores), reverse=True)
+        if not each or sum(each[:best]) / best < _SURE:
+            return count
+        count += 1
 
 
 def _features(video: torch.Tensor, found: Sequence[Found], tools: Instruments) -> list[torch.Tensor]:

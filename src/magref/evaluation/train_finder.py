@@ -30,12 +30,12 @@ _LEAST_VISIBLE = 0.25
 class FinderRecipe:
     """Everything that decides the weights."""
 
-    scenes: int = 1100
+    scenes: int = 3600
     frames: int = 5
     batch: int = 48
-    steps: int = 1100
+    steps: int = 4600
     learning_rate: float = 3e-3
-    smallest: float = 0.45
+    smallest: float = 0.35
     warmup_steps: int = 40
     seed: int = 0
 

@@ -34,7 +34,7 @@ class IdentityRecipe:
     places: int = 600
     batch: int = 128
     """Pictures; half as many identities."""
-    steps: int = 2000
+    steps: int = 3200
     learning_rate: float = 3e-3
     scale: float = 24.0
     margin: float = 0.3
