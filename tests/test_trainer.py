@@ -353,6 +353,12 @@ class TestMistakes:
         assert {entry["sample"] for entry in skipped} == {"s2"}
         assert logged(tmp_path / "run")[-1]["skipped"] == 1
 
+    def test_a_bad_sample_in_a_batch_of_one_is_replaced_from_its_bucket(self, base, tmp_path):
+        dataset = save_dataset(tmp_path / "discs", 4)
+        for name in ("s1", "s2"):
+            (dataset / "clips" / f"{name}.mp4").write_bytes(b"no video")
+        assert run(make_recipe(base, dataset, "optim.batch=1", "optim.steps=5"), tmp_path / "run").step == 5
+
     def test_a_dataset_without_one_usable_sample_ends_in_a_sentence(self, base, tmp_path):
         dataset = save_dataset(tmp_path / "discs", 2)
         for clip in (dataset / "clips").iterdir():

@@ -28,7 +28,7 @@ class Drawn:
     name: str
     seed: int
     alternatives: tuple[str, ...]
-    """Samples of the same bucket that take its place, in this order, where it cannot be used."""
+    """All samples of its bucket; where it cannot be used, another of them takes its place, chosen by the seed."""
 
 
 class Order:
@@ -50,9 +50,11 @@ class Order:
             raise InputError("there are no samples to train on; see the reasons above, or give another dataset")
         if len(buckets) < world:
             raise InputError(f"{len(buckets)} samples are too few for {world} processes; use {len(buckets)} at most")
-        self._groups: dict[Hashable, list[str]] = {}
+        self._group_of = dict(buckets)
+        groups: dict[Hashable, list[str]] = {}
         for name, bucket in buckets:
-            self._groups.setdefault(bucket, []).append(name)
+            groups.setdefault(bucket, []).append(name)
+        self._groups = {bucket: tuple(names) for bucket, names in groups.items()}
         self._batch, self._passes, self._world, self._seed = batch, passes, world, seed
         size = batch * passes * world
         self.steps_per_epoch = sum(-(-len(names) // size) for names in self._groups.values())
@@ -69,14 +71,12 @@ class Order:
             # Neighbouring samples go to neighbouring processes: with one pass or several, one process or several, the
             # step sees the same samples.
             first = (number * self._world + rank) * self._batch
-            passes.append([self._drawn(names, step, place) for place in range(first, first + self._batch)])
+            passes.append([self._drawn(names[place], step, place) for place in range(first, first + self._batch)])
         return passes
 
-    def _drawn(self, names: list[str], step: int, place: int) -> Drawn:
-        name = names[place]
+    def _drawn(self, name: str, step: int, place: int) -> Drawn:
         seed = zlib.crc32(f"{self._seed}/{step}/{place}/{name}".encode())
-        others = dict.fromkeys(names[place + 1 :] + names[:place])
-        return Drawn(name, seed, tuple(other for other in others if other != name))
+        return Drawn(name, seed, self._groups[self._group_of[name]])
 
     def _shuffled(self, epoch: int) -> list[list[str]]:
         random = np.random.default_rng([self._seed, epoch])
@@ -131,7 +131,8 @@ class Loader(Generic[Item]):
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _usable(self, drawn: Drawn) -> Item:
-        for name in (drawn.name, *drawn.alternatives):
+        start = drawn.seed % max(1, len(drawn.alternatives))
+        for name in (drawn.name, *drawn.alternatives[start:], *drawn.alternatives[:start]):
             if name in self.skipped:
                 continue
             try:

@@ -39,7 +39,17 @@ from magref.training.recipe import Recipe, parse_recipe, recipe_yaml
 
 RECIPE_FILE = "recipe.yaml"
 _STEP = re.compile(r"step-(\d{8})")
-_FREE = {"optim.steps", "save_every", "keep", "loggers", "validation", "data.workers", "optim.compile"}
+_FREE = {
+    "optim.steps",
+    "optim.learning_rate",
+    "optim.clip_norm",
+    "save_every",
+    "keep",
+    "loggers",
+    "validation",
+    "data.workers",
+    "optim.compile",
+}
 """What may change between the parts of one run."""
 
 
@@ -59,7 +69,7 @@ def open_run(folder: Path, recipe: Recipe) -> None:
         return
     before = parse_recipe(path.read_text(encoding="utf-8"), str(path))
     changed = sorted(set(_differences(before.model_dump(), recipe.model_dump())) - _FREE)
-    if changed:
+    if changed and checkpoints(folder):
         raise InputError(
             f"the run in {folder} was begun with another {changed[0]}; choose another folder with -o, or the old value"
         )

@@ -87,7 +87,9 @@ class Team:
             return
         mesh = init_device_mesh(self.device.type, (self.world,))
         policy = MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16 if precision == "bf16" else torch.float32, reduce_dtype=torch.float32
+            param_dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+            reduce_dtype=torch.float32,
+            cast_forward_inputs=False,  # it would round timesteps and rotary tables; autocast does the rest
         )
         for layer in layers:
             fully_shard(layer, mesh=mesh, mp_policy=policy)

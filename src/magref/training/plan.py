@@ -175,9 +175,10 @@ def _memory(
     layers, rows = config["num_layers"], tokens * optim.batch
     block = _KEPT_PER_TOKEN * rows * dim * element
     inputs = layers * rows * dim * element
+    # Selective checkpointing keeps three attentions of a block: over itself, the text and the image.
     memory["activations"] = {
         "none": layers * block,
-        "selective": 2 * inputs + block,
+        "selective": 4 * inputs + block,
         "full": inputs + block,
     }[optim.checkpointing]
     if gpus > 1:

@@ -80,7 +80,7 @@ def make_encoders(setting: Setting, team: Team, *, idle: bool = False) -> tuple[
         kind, config = type(text_encoder), text_encoder.config
         if recipe.model.fresh:
             text_encoder = initialise(lambda: kind(config), recipe.seed).to(team.device)
-        trained = text_encoder.to(team.device).float().requires_grad_(True)
+        trained = text_encoder.to(team.device).float().requires_grad_(True).train()
     encoders = Encoders(
         vae,
         None if trained is not None else text_encoder,

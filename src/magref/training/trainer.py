@@ -157,11 +157,11 @@ class Run:
                     samples = recipe.optim.batch * recipe.optim.accumulate * team.world
                     figures = meter.figures(learning_rate(recipe.optim, number), samples)
                     self._log(done, figures, report)
-                if done % recipe.validation.every == 0 and self.held_out:
-                    self._validate(done, report)
                 if done % recipe.save_every == 0 or last:
                     self._save(done)
                     saved = done
+                if done % recipe.validation.every == 0 and self.held_out:
+                    self._validate(done, report)
                 if wanted:
                     return Finished(saved, None)
         return Finished(recipe.optim.steps, self._export())
@@ -239,6 +239,9 @@ class Run:
                 self._log(step, {"validation_loss": validation_loss(self.objective, examples)}, report)
             self._show(step, [(name, shape) for name, shape in self.held_out if name in {e.name for e in examples}])
             self.models.train()
+        for model in self.models.values():
+            if isinstance(model, FSDPModule):
+                model.reshard()  # what was gathered without gradients holds the averages
 
     def _show(self, step: int, held_out: Sequence[tuple[str, VideoShape]]) -> None:
         """Videos of the first samples."""
