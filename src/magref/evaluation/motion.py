@@ -67,7 +67,7 @@ def motion_right(reading: Reading | None, motion: str) -> bool | None:
 
 
 def _growth(wider: float, higher: float) -> float:
-    """One logarithm from those of both sides; who turns or stretches an arm changes one side alone and does not grow."""
+    """One logarithm of both sides: who turns or stretches an arm changes one side alone and has not grown."""
     less, more = sorted((wider, higher), key=abs)
     if wider * higher <= 0:
         return 0.0
