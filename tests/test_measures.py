@@ -10,19 +10,19 @@ import torch
 from PIL import Image
 
 from magref.errors import CheckpointError, InputError
-from magref.evaluation.background import background_similarity, colour_share, outside_boxes, similarity_map
-from magref.evaluation.camera import camera_of
-from magref.evaluation.degrade import degraded, quantised_blocks
-from magref.evaluation.finder import FinderNet, find_subjects, overlap
-from magref.evaluation.instruments import load_instruments
-from magref.evaluation.layout import layout_by_frame, layout_left
-from magref.evaluation.motion import PATH_OF, motion_right, read_motion
-from magref.evaluation.score import count_subjects
+from magref.evaluation.measures.background import background_similarity, colour_share, outside_boxes, similarity_map
+from magref.evaluation.measures.camera import camera_of
+from magref.evaluation.measures.degrade import degraded, quantised_blocks
+from magref.evaluation.measures.finder import FinderNet, find_subjects, overlap
+from magref.evaluation.measures.instruments import load_instruments
+from magref.evaluation.measures.layout import layout_by_frame, layout_left
+from magref.evaluation.measures.motion import PATH_OF, motion_right, read_motion
+from magref.evaluation.measures.score import count_subjects
+from magref.evaluation.measures.steadiness import colour_drift, constancy, flicker
+from magref.evaluation.measures.tracking import Track, follow
+from magref.evaluation.measures.train_finder import targets
+from magref.evaluation.measures.train_identity import arcface
 from magref.evaluation.statistics import area_under_curve, mean_of
-from magref.evaluation.steadiness import colour_drift, constancy, flicker
-from magref.evaluation.tracking import Track, follow
-from magref.evaluation.train_finder import targets
-from magref.evaluation.train_identity import arcface
 from magref.synthetic.identities import KINDS
 from magref.synthetic.motions import MOTIONS, track
 from magref.synthetic.places import draw_places

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from magref.evaluation.score import Case, CaseSubject, score_videos
+from magref.evaluation.measures.score import Case, CaseSubject, score_videos
 from magref.evaluation.statistics import Mean, mean_of
 from magref.models import quiet_libraries
 from magref.outputs import writing

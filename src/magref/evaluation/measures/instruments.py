@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from magref.errors import CheckpointError
-from magref.evaluation.crops import clip_view
-from magref.evaluation.embedding import CROP_PX, MARGIN, IdentityNet, embed
-from magref.evaluation.finder import FinderNet
+from magref.evaluation.measures.crops import clip_view
+from magref.evaluation.measures.embedding import CROP_PX, MARGIN, IdentityNet, embed
+from magref.evaluation.measures.finder import FinderNet
 from magref.references import ImageLike, Reference, open_reference
 from magref.synthetic.identities import draw_subjects, kind_of
 from magref.synthetic.splits import nth_identity
@@ -41,7 +41,7 @@ class Instruments:
 @lru_cache(maxsize=1)
 def shipped_instruments() -> Instruments:
     """Those that come with the package."""
-    with resources.as_file(resources.files("magref.evaluation") / "weights" / WEIGHTS) as path:
+    with resources.as_file(resources.files("magref.evaluation.measures") / "weights" / WEIGHTS) as path:
         return load_instruments(path)
 
 
@@ -53,7 +53,7 @@ def load_instruments(path: Path) -> Instruments:
     """
     if not path.exists():
         raise CheckpointError(
-            f"there are no weights at {path}; make them with python -m magref.evaluation.make_instruments"
+            f"there are no weights at {path}; make them with python -m magref.evaluation.measures.make_instruments"
         )
     state = {name: value.float() for name, value in load_file(path).items()}
     nets = IdentityNet(), FinderNet()

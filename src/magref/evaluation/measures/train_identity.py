@@ -1,4 +1,4 @@
-"""Train the network of `embedding.py`: `python -m magref.evaluation.train_identity FOLDER`.
+"""Train the network of `embedding.py`: `python -m magref.evaluation.measures.train_identity FOLDER`.
 
 ArcFace (Deng et al. 2019): each identity of the training split has a direction of its own, and the angle between it and
 each of its pictures is widened by a margin before a softmax over all identities. Every batch shows each of its
@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from magref.evaluation.crops import Stock, make_stock, random_crops
-from magref.evaluation.embedding import DIMENSIONS, IdentityNet
+from magref.evaluation.measures.crops import Stock, make_stock, random_crops
+from magref.evaluation.measures.embedding import DIMENSIONS, IdentityNet
 from magref.outputs import writing
 from magref.synthetic.splits import nth_identity
 from magref.training.muon import Muon
@@ -128,7 +128,7 @@ def export(net: torch.nn.Module, path: Path, about: dict[str, str]) -> None:
 
 def main() -> None:
     """Train and export."""
-    parser = argparse.ArgumentParser(prog="python -m magref.evaluation.train_identity", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m magref.evaluation.measures.train_identity", description=__doc__)
     parser.add_argument("folder", type=Path, help="the checkpoint and the weights")
     parser.add_argument("--steps", type=int, default=IdentityRecipe.steps)
     parser.add_argument("--threads", type=int, default=1)

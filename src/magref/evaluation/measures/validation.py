@@ -1,6 +1,6 @@
 """How well the identity network tells held-out identities apart, by the kind of change between two pictures.
 
-`python -m magref.evaluation.validation` prints the table of the networks' card.
+`python -m magref.evaluation.measures.validation` prints the table of the networks' card.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from magref.evaluation.crops import TILE_PX, Stock, make_stock, random_crops
-from magref.evaluation.degrade import blurred, coarse, quantised_blocks
-from magref.evaluation.embedding import CROP_PX, MARGIN, IdentityNet, crops, embed
-from magref.evaluation.instruments import load_instruments, shipped_instruments
+from magref.evaluation.measures.crops import TILE_PX, Stock, make_stock, random_crops
+from magref.evaluation.measures.degrade import blurred, coarse, quantised_blocks
+from magref.evaluation.measures.embedding import CROP_PX, MARGIN, IdentityNet, crops, embed
+from magref.evaluation.measures.instruments import load_instruments, shipped_instruments
 from magref.evaluation.statistics import area_under_curve
 from magref.synthetic.clips import visible_boxes
 from magref.synthetic.identities import draw_subjects, kind_of
@@ -130,7 +130,7 @@ def _on_grey(tiles: torch.Tensor) -> torch.Tensor:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m magref.evaluation.validation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m magref.evaluation.measures.validation", description=__doc__)
     parser.add_argument("--weights", type=Path, help="other weights than those that come with the package")
     parser.add_argument("--identities", type=int, default=IDENTITIES)
     parser.add_argument("--json", type=Path, help="write the figures there too")

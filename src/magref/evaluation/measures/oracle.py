@@ -1,6 +1,6 @@
 """The measures measured: rendered held-out clips must score high, and clips that were spoilt on purpose low.
 
-`python -m magref.evaluation.oracle` prints the table of `docs/measures.md`.
+`python -m magref.evaluation.measures.oracle` prints the table of `docs/measures.md`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from PIL import Image
 
 from magref.canvas import compose_canvas
 from magref.conditioning import decode_latents, encode_video
-from magref.evaluation.instruments import Instruments, load_instruments, shipped_instruments
-from magref.evaluation.score import Case, CaseSubject, Scores, VideoScore, score_video, summarise
+from magref.evaluation.measures.instruments import Instruments, load_instruments, shipped_instruments
+from magref.evaluation.measures.score import Case, CaseSubject, Scores, VideoScore, score_video, summarise
 from magref.references import Reference
 from magref.synthetic.plans import SIMPLE, WorldConfig
 from magref.synthetic.samples import cut_out
@@ -184,10 +184,12 @@ def _with(clip: Clip, subjects: Sequence[CaseSubject]) -> Clip:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m magref.evaluation.oracle", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m magref.evaluation.measures.oracle", description=__doc__)
     parser.add_argument("--weights", type=Path, help="other networks than those that come with the package")
     parser.add_argument("--clips", type=int, default=200)
-    parser.add_argument("--spoilt", type=int, default=60, help="how many clips are spoilt in each way")
+    parser.add_argument(
+        "--spoilt", type=int, default=60, help="how many clips are spoilt in each way, or go through the autoencoder"
+    )
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -200,7 +202,7 @@ def main() -> None:
         found = list(clips(world, options.clips))
         figures[name] = _show(name, run(found, tools))
         figures[f"{name}, 4 frames dropped"] = _show(f"{name}, 4 frames dropped", run(found, tools, drop=4))
-        figures[f"{name}, VAE"] = _show(f"{name}, VAE", run(found, tools, vae=vae))
+        figures[f"{name}, VAE"] = _show(f"{name}, VAE", run(found[: options.spoilt], tools, vae=vae))
     found = list(clips(WORLDS["static camera"], options.spoilt))
     for name, spoil in SPOILT.items():
         figures[name] = _show(f"static camera, {name}", run(found, tools, spoil=spoil))

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from magref.evaluation.embedding import Block
+from magref.evaluation.measures.embedding import Block
 
 HEIGHT_PX = 64
 """Frames are brought to this height, whatever theirs is."""

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from magref.evaluation.degrade import degraded
-from magref.evaluation.embedding import CROP_PX, MARGIN
+from magref.evaluation.measures.degrade import degraded
+from magref.evaluation.measures.embedding import CROP_PX, MARGIN
 from magref.synthetic.clips import to_uint8, visible_boxes
 from magref.synthetic.identities import draw_subjects, kind_of
 from magref.synthetic.places import draw_places

@@ -1,4 +1,4 @@
-"""Make the networks that the measures look through: `python -m magref.evaluation.make_instruments FOLDER`.
+"""Make the networks that the measures look through: `python -m magref.evaluation.measures.make_instruments FOLDER`.
 
 Both are trained, each resumed where it was interrupted, and put into one file.
 """
@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from magref.evaluation import train_finder, train_identity
-from magref.evaluation.instruments import WEIGHTS
+from magref.evaluation.measures import train_finder, train_identity
+from magref.evaluation.measures.instruments import WEIGHTS
 from magref.outputs import writing
 
 
@@ -31,7 +31,7 @@ def pack(identity: nn.Module, finder: nn.Module, path: Path, about: dict[str, st
 
 def main() -> None:
     """Train what is not trained yet, and pack."""
-    parser = argparse.ArgumentParser(prog="python -m magref.evaluation.make_instruments", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m magref.evaluation.measures.make_instruments", description=__doc__)
     parser.add_argument("folder", type=Path, help="checkpoints and the weights")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

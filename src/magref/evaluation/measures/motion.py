@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from magref.evaluation.camera import Camera, Floats
-from magref.evaluation.tracking import Track
+from magref.evaluation.measures.camera import Camera, Floats
+from magref.evaluation.measures.tracking import Track
 
 PATHS = ("left", "right", "up", "down", "grows", "shrinks", "circles", "jumps", "sways", "still")
 PATH_OF = {**{path: path for path in PATHS}, "turns": "still", "spins": "still", "waves": "still"}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from magref.evaluation.tracking import Track
+from magref.evaluation.measures.tracking import Track
 
 _PART = 0.25
 _INNER = 0.6

@@ -15,21 +15,29 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from magref.evaluation.background import background_similarity, colour_share, outside_boxes
-from magref.evaluation.camera import camera_of
-from magref.evaluation.embedding import crops, embed
-from magref.evaluation.finder import Found, find_subjects
-from magref.evaluation.instruments import OTHERS, Instruments, other_features, reference_feature, shipped_instruments
-from magref.evaluation.layout import layout_left
-from magref.evaluation.motion import motion_right, read_motion
+from magref.evaluation.measures.background import background_similarity, colour_share, outside_boxes
+from magref.evaluation.measures.camera import camera_of
+from magref.evaluation.measures.embedding import crops, embed
+from magref.evaluation.measures.finder import Found, find_subjects
+from magref.evaluation.measures.instruments import (
+    OTHERS,
+    Instruments,
+    other_features,
+    reference_feature,
+    shipped_instruments,
+)
+from magref.evaluation.measures.layout import layout_left
+from magref.evaluation.measures.motion import motion_right, read_motion
+from magref.evaluation.measures.steadiness import colour_drift, constancy, flicker
+from magref.evaluation.measures.tracking import Track, follow
 from magref.evaluation.statistics import Mean, mean_of
-from magref.evaluation.steadiness import colour_drift, constancy, flicker
-from magref.evaluation.tracking import Track, follow
 from magref.references import ImageLike, Reference
 from magref.settings import Record
 
-_COUNTED, _SURE = 0.5, 0.55
-"""A subject counts whose finder's score reaches the second, on average over this share of the frames, the best ones."""
+_DOUBLE = 0.93
+"""The cosine from which on two references are taken for one."""
+_COUNTED, _SURE = 0.5, 0.45
+"""A subject counts that is found with the second of these scores in the first of these shares of all frames."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +69,17 @@ class SubjectScore(Record):
     `seen`: the share of frames in which it is found. `identity`: the mean cosine with its reference, from -1 to 1, over
     these frames; `by_frame` each frame's. `rank`: of its reference among 100, by the cosine with the mean look over all
     frames, 1 being the nearest; the 100 are the reference, those of the video's other subjects, and held-out identities
-    that are in no clip. `nearest_by_frame`: the share of frames in which the reference ranks first. `path`: how it
-    moves, `right`, `down` and `growth` as in `motion.Reading`; `motion_right`: whether as the prompt says.
-    `constancy`, `colour_drift`: see `steadiness`.
+    that are in no clip. `rank_distinct`: the same without those whose own references are as good as doubles of its
+    reference (a cosine of 0.93 or more), since some identities differ in a shade alone. `nearest_by_frame`: the share
+    of frames in which the reference ranks first. `path`: how it moves, `right`, `down` and `growth` as in
+    `motion.Reading`; `motion_right`: whether as the prompt says. `constancy`, `colour_drift`: see `steadiness`.
     """
 
     seen: float
     identity: float | None
     by_frame: tuple[float | None, ...]
     rank: int | None
+    rank_distinct: int | None
     nearest_by_frame: float | None
     path: str | None
     right: float | None
@@ -83,6 +93,11 @@ class SubjectScore(Record):
     def nearest(self) -> bool | None:
         """Whether the reference is the nearest among 100."""
         return None if self.rank is None else self.rank == 1
+
+    @property
+    def nearest_distinct(self) -> bool | None:
+        """Whether it is the nearest among those of the hundred that are no doubles of it."""
+        return None if self.rank_distinct is None else self.rank_distinct == 1
 
 
 class VideoScore(Record):
@@ -178,7 +193,8 @@ def summarise(scores: Sequence[VideoScore]) -> Scores:
     means = {
         name: mean_of([[getattr(subject, name) for subject in score.subjects] for score in scores])
         for name in (
-            "seen", "identity", "nearest", "nearest_by_frame", "motion_right", "constancy", "colour_drift",
+            "seen", "identity", "nearest", "nearest_distinct", "nearest_by_frame", "motion_right", "constancy",
+            "colour_drift",
         )
     }  # fmt: skip
     for name in ("count_right", "background", "layout_left", "flicker"):
@@ -187,17 +203,12 @@ def summarise(scores: Sequence[VideoScore]) -> Scores:
 
 
 def count_subjects(scores: Sequence[Sequence[float]]) -> int:
-    """How many subjects a video has, given the finder's scores in each frame.
-
-    The k-th subject counts if the frames' k-th best score is at least 0.55, on average over the better half of the
-    frames: those who cross hide each other for a while, and what is now and then hardly taken for a subject is none.
+    """How many subjects a video has, given the finder's scores in each frame: the most that are surely seen together
+    in at least half of the frames, since those who cross hide each other for a while.
     """
-    best, count = max(1, round(_COUNTED * len(scores))), 0
-    while True:
-        each = sorted((sorted(s, reverse=True)[count] if len(s) > count else 0.0 for s in scores), reverse=True)
-        if not each or sum(each[:best]) / best < _SURE:
-            return count
-        count += 1
+    sure = [sum(score >= _SURE for score in each) for each in scores]
+    most = max(sure, default=0)
+    return max((k for k in range(most + 1) if sum(n >= k for n in sure) >= _COUNTED * len(sure)), default=0)
 
 
 def _features(video: torch.Tensor, found: Sequence[Found], tools: Instruments) -> list[torch.Tensor]:
@@ -214,17 +225,19 @@ def _identity(track: Track, features: Sequence[torch.Tensor], hundred: torch.Ten
     by_frame = tuple(None if np.isnan(cosine) else float(cosine) for cosine in track.cosines.tolist())
     if not looks:
         return {
-            "seen": 0.0, "identity": None, "by_frame": by_frame, "rank": None, "nearest_by_frame": None,
-            "constancy": None,
+            "seen": 0.0, "identity": None, "by_frame": by_frame, "rank": None, "rank_distinct": None,
+            "nearest_by_frame": None, "constancy": None,
         }  # fmt: skip
     each = torch.stack(looks)
     cosines = each @ hundred.T  # (F, 100)
     mean = F.normalize(each.mean(dim=0), dim=0) @ hundred.T
+    distinct = hundred[1:] @ hundred[0] < _DOUBLE
     return {
         "seen": len(looks) / len(by_frame),
         "identity": float(cosines[:, 0].mean()),
         "by_frame": by_frame,
         "rank": 1 + int((mean[1:] > mean[0]).sum()),
+        "rank_distinct": 1 + int((mean[1:][distinct] > mean[0]).sum()),
         "nearest_by_frame": float((cosines[:, 1:].amax(dim=1) < cosines[:, 0]).float().mean()),
         "constancy": constancy(each),
     }

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from magref.evaluation.background import similarity_map
+from magref.evaluation.measures.background import similarity_map
 
 _STEEP = 0.04
 """The slope, per pixel, from which on a pixel of the canvas belongs to its layout."""

@@ -1,4 +1,4 @@
-"""Train the network of `finder.py`: `python -m magref.evaluation.train_finder FOLDER`.
+"""Train the network of `finder.py`: `python -m magref.evaluation.measures.train_finder FOLDER`.
 
 It learns from frames of the training split and the boxes around what is visible in them. A run that was stopped goes on
 from its checkpoint.
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from magref.evaluation.degrade import degraded
-from magref.evaluation.finder import HEIGHT_PX, STRIDE, FinderNet
-from magref.evaluation.train_identity import export
+from magref.evaluation.measures.degrade import degraded
+from magref.evaluation.measures.finder import HEIGHT_PX, STRIDE, FinderNet
+from magref.evaluation.measures.train_identity import export
 from magref.outputs import writing
 from magref.synthetic.plans import WorldConfig
 from magref.synthetic.world import render_scenes
@@ -173,7 +173,7 @@ def train(recipe: FinderRecipe, folder: Path, *, save_every: int = 100) -> Finde
 
 def main() -> None:
     """Train and export."""
-    parser = argparse.ArgumentParser(prog="python -m magref.evaluation.train_finder", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m magref.evaluation.measures.train_finder", description=__doc__)
     parser.add_argument("folder", type=Path, help="the checkpoint and the weights")
     parser.add_argument("--steps", type=int, default=FinderRecipe.steps)
     parser.add_argument("--threads", type=int, default=1)

@@ -1,0 +1,1 @@
+"""What a video of the synthetic world shows, measured from its pixels alone."""
