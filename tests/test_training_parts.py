@@ -18,6 +18,7 @@ from magref.training.examples import Buckets, blank_canvas, candidates, draw_can
 from magref.training.optim import Averages, learning_rate
 from magref.training.plan import forward_flops, plan_run
 from magref.training.recipe import AugmentRecipe, DataRecipe, parse_recipe, read_recipe, recipe_yaml, shipped_recipes
+from magref.video import read_video
 from training_data import FRAMES, HEIGHT, WIDTH, disc, make_recipe, save_dataset
 
 NOTHING = AugmentRecipe(mirror=0, rotate_degrees=0, shrink=0, crop=0, light=0)
@@ -143,6 +144,18 @@ class TestClips:
         half = read_clip(dataset, sample.clip, VideoShape(FRAMES, 16, 16), None)
         middle = np.asarray(Image.fromarray(same[0]).crop((8, 0, 40, 32)).resize((16, 16), Image.Resampling.LANCZOS))
         assert np.abs(half[0].astype(int) - middle).max() <= 2
+
+    def test_a_window_is_read_at_its_own_frames(self, dataset):
+        sample = next(iter(Dataset(dataset)))
+        whole, _ = read_video(dataset / sample.clip.path)
+        clip = sample.clip.model_copy(update={"start": 1, "stop": 6})
+        assert np.array_equal(read_clip(dataset, clip, VideoShape(3, HEIGHT, WIDTH), 4.0), whole[[1, 3, 5]])
+
+    def test_a_clip_that_is_shorter_than_its_row_says_is_named(self, dataset):
+        sample = next(iter(Dataset(dataset)))
+        clip = sample.clip.model_copy(update={"num_frames": 9, "stop": 9})
+        with pytest.raises(InputError, match=r"s0\.mp4 has 6 frames, and frame 9 is needed"):
+            read_clip(dataset, clip, VideoShape(9, HEIGHT, WIDTH), None)
 
 
 class TestCanvases:

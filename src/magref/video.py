@@ -24,8 +24,9 @@ from magref.outputs import check_output, writing
 
 if TYPE_CHECKING:
     import av
-    from av.container import OutputContainer
+    from av.container import InputContainer, OutputContainer
     from av.filter import Graph
+    from av.video.stream import VideoStream
 
 Frames = npt.NDArray[np.uint8]
 """(F, H, W, 3), RGB."""
@@ -152,9 +153,7 @@ def _encode_gif(path: Path, frames: Frames, rate: Fraction) -> None:
         container.mux(stream.encode())
 
 
-def _add_stream(
-    container: OutputContainer, codec: str, rate: Fraction, options: dict[str, str]
-) -> av.video.stream.VideoStream:
+def _add_stream(container: OutputContainer, codec: str, rate: Fraction, options: dict[str, str]) -> VideoStream:
     container.flags |= _BITEXACT_MUXER
     stream: Any = container.add_stream(codec, rate=rate, options=options)
     stream.codec_context.flags |= _BITEXACT_CODEC
@@ -189,15 +188,37 @@ def _insert_gif_comment(path: Path, tags: dict[str, str]) -> None:
 
 
 def read_video(path: str | Path) -> tuple[Frames, float]:
-    """All frames of a video, uint8 (F, H, W, 3) RGB, upright, and its frames per second.
+    """All frames of a video, uint8 (F, H, W, 3) RGB, upright, and its frames per second; some of them: `seeking.py`.
 
     Raises:
         InputError: the file is missing or not a video.
     """
+    images, times = [], []
+    with opened_video(path) as (container, stream):
+        rate = stream.average_rate or stream.guessed_rate
+        upright = UprightRgb(stream)
+        for frame in container.decode(stream):
+            images.append(upright(frame))
+            times.append(frame.time)
+    if not images:
+        raise InputError(f"the video {path} has no frames; give another file")
+    if Path(path).suffix.lower() == ".gif" and len(times) > 1:  # which states no rate, only times in hundredths
+        rate = Fraction(len(times) - 1) / Fraction(times[-1] - times[0]).limit_denominator(100)
+    if not rate:
+        raise InputError(f"the video {path} states no frame rate; write it again with one")
+    return np.stack(images), float(rate)
+
+
+@contextlib.contextmanager
+def opened_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A video's file and the stream of its pictures.
+
+    Raises:
+        InputError: the file is missing or not a video, or what is read inside turns out to be damaged.
+    """
     import av
 
     path = _check_video(path)
-    images, times = [], []
     with (
         _av_errors(f"the video {path} cannot be read", InputError),
         # Tags may be in any encoding; the pictures can be read all the same.
@@ -205,29 +226,35 @@ def read_video(path: str | Path) -> tuple[Frames, float]:
     ):
         if not container.streams.video:
             raise InputError(f"{path} has no pictures in it; give a video")
-        stream = container.streams.video[0]
-        rate = stream.average_rate or stream.guessed_rate
-        graph = None
-        for frame in container.decode(stream):
-            if graph is None:
-                graph = av.filter.Graph()
-                source = graph.add_buffer(
-                    width=frame.width, height=frame.height, format=frame.format, time_base=stream.time_base
-                )
-                # "scale" takes the matrix and the range that the file names.
-                scale = graph.add("scale", f"out_range=pc:{_EXACT}")
-                graph.link_nodes(source, scale, graph.add("format", "rgb24"), graph.add("buffersink")).configure()
-            graph.push(frame)
-            turns = getattr(frame, "rotation", 0) // 90  # counter-clockwise; phones film sideways and note it
-            images.append(np.rot90(_pull(graph).to_ndarray().astype(np.uint8, copy=False), turns))
-            times.append(frame.time)
-    if not images:
-        raise InputError(f"the video {path} has no frames; give another file")
-    if path.suffix.lower() == ".gif" and len(times) > 1:  # a GIF states no rate, only times in hundredths of a second
-        rate = Fraction(len(times) - 1) / Fraction(times[-1] - times[0]).limit_denominator(100)
-    if not rate:
-        raise InputError(f"the video {path} states no frame rate; write it again with one")
-    return np.stack(images), float(rate)
+        yield container, container.streams.video[0]
+
+
+class UprightRgb:
+    """Turns one stream's decoded frames into uint8 (H, W, 3) RGB, upright."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._stream = stream
+        self._graph: Graph | None = None
+
+    def __call__(self, frame: av.VideoFrame) -> Frames:
+        """One frame."""
+        if self._graph is None:
+            self._graph = self._converter(frame)
+        self._graph.push(frame)
+        turns = getattr(frame, "rotation", 0) // 90  # counter-clockwise; phones film sideways and note it
+        return np.rot90(_pull(self._graph).to_ndarray().astype(np.uint8, copy=False), turns)
+
+    def _converter(self, first: av.VideoFrame) -> Graph:
+        import av
+
+        graph = av.filter.Graph()
+        source = graph.add_buffer(
+            width=first.width, height=first.height, format=first.format, time_base=self._stream.time_base
+        )
+        # "scale" takes the matrix and the range that the file names.
+        scale = graph.add("scale", f"out_range=pc:{_EXACT}")
+        graph.link_nodes(source, scale, graph.add("format", "rgb24"), graph.add("buffersink")).configure()
+        return graph
 
 
 @dataclass(frozen=True)
@@ -246,16 +273,7 @@ def probe_video(path: str | Path) -> VideoInfo:
     Raises:
         InputError: the file is missing or not a video.
     """
-    import av
-
-    path = _check_video(path)
-    with (
-        _av_errors(f"the video {path} cannot be read", InputError),
-        av.open(str(path), metadata_errors="ignore") as container,
-    ):
-        if not container.streams.video:
-            raise InputError(f"{path} has no pictures in it; give a video")
-        stream = container.streams.video[0]
+    with opened_video(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate
         first = next(container.decode(stream), None)
         if first is None:

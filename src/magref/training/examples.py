@@ -19,9 +19,10 @@ from magref.dataset.format import Clip, Picture, Sample
 from magref.errors import InputError
 from magref.geometry import VideoShape
 from magref.references import Reference
+from magref.seeking import read_frames
 from magref.training.augment import augment
 from magref.training.recipe import DataRecipe
-from magref.video import Frames, read_video
+from magref.video import Frames
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,8 @@ def frame_numbers(clip: Clip, fps: float | None) -> list[int]:
 
 def read_clip(folder: Path, clip: Clip, shape: VideoShape, fps: float | None) -> Frames:
     """The clip's first frames as uint8 (F, H, W, 3): scaled to cover the size, the rest cut off evenly."""
-    frames, _ = read_video(folder / clip.path)
-    numbers = frame_numbers(clip, fps)[: shape.frames]
-    if frames.shape[0] <= numbers[-1]:
-        raise InputError(f"{clip.path} has {frames.shape[0]} frames where its row says {clip.num_frames}")
-    return np.stack([_cover(frames[number], shape) for number in numbers])
+    frames = read_frames(folder / clip.path, frame_numbers(clip, fps)[: shape.frames])
+    return np.stack([_cover(frame, shape) for frame in frames])
 
 
 def _cover(frame: Frames, shape: VideoShape) -> Frames:
