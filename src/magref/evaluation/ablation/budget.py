@@ -1,0 +1,69 @@
+"""How much of everything the ablation takes, and which runs it compares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from magref.settings import Mechanism
+from magref.synthetic.motions import BASIC
+from magref.synthetic.plans import WorldConfig
+
+MECHANISMS: tuple[Mechanism, ...] = ("masked", "vanilla", "tokenwise")
+WORLD = WorldConfig(motions=BASIC, camera=0.0, occlusion=0.0)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Equal for all mechanisms."""
+
+    base_samples: int = 4000
+    base_steps: int = 6000
+    samples: int = 2400
+    steps: int = 2000
+    marks: tuple[int, ...] = (250, 500, 1000, 2000)
+    """Steps after which each run is measured."""
+    seeds: tuple[int, ...] = (0, 1)
+    canvases: int = 3
+    batch: int = 16
+    cases: int = 50
+    """Videos of each group."""
+    shown: int = 3
+    """Of these, so many are kept to be looked at."""
+    compile: bool = True
+
+
+QUICK = Budget(
+    base_samples=12,
+    base_steps=2,
+    samples=12,
+    steps=4,
+    marks=(2, 4),
+    seeds=(0,),
+    canvases=1,
+    batch=2,
+    cases=2,
+    shown=1,
+    compile=False,
+)
+"""Everything once, for nobody's eyes: does it run?"""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one run trains; with a seed, it is a run."""
+
+    mechanism: Mechanism
+    shuffle: bool = True
+
+    @property
+    def name(self) -> str:
+        """As the tables have it."""
+        return self.mechanism + ("" if self.shuffle else ", unshuffled")
+
+    def folder(self, seed: int) -> str:
+        """The name of a run's folder."""
+        return self.mechanism + ("" if self.shuffle else "-unshuffled") + f"-{seed}"
+
+
+ARMS = (*(Arm(mechanism) for mechanism in MECHANISMS), Arm("masked", shuffle=False))
+"""Every mechanism, and masked guidance whose references always stand in the same order (paper 3.2: shuffling)."""

@@ -1,0 +1,141 @@
+"""The ablation's data and trainings; what is in the folder already is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from magref.evaluation.ablation.budget import WORLD, Arm, Budget
+from magref.pipeline import MagrefPipeline
+from magref.synthetic.samples import SampleSettings, write_samples
+from magref.training.checkpoints import checkpoints
+from magref.training.parallel import Team
+from magref.training.plan import forward_flops
+from magref.training.recipe import Recipe, parse_recipe
+from magref.training.setup import make_cache, prepare
+from magref.training.trainer import Report, Run, train
+
+
+def make_worlds(folder: Path, budget: Budget) -> None:
+    """The samples of both trainings."""
+    kinds = {
+        "base-world": (WORLD.model_copy(update={"max_subjects": 2, "pictures": 0.5}), 0, budget.base_samples),
+        "world": (WORLD.model_copy(update={"max_subjects": 2, "pictures": 0.0}), 1, budget.samples),
+    }
+    for name, (config, seed, count) in kinds.items():
+        settings = SampleSettings(fps=8.0, seed=seed, world=config)
+        for number, _ in enumerate(write_samples(folder / name, settings, count=count), 1):
+            if number % 500 == 0:
+                print(f"{name}: {number} of {count}", flush=True)
+
+
+def base_recipe(base: Path, folder: Path, budget: Budget) -> Recipe:
+    """Plain image-to-video from random weights: the clip's own first frame, all of it marked."""
+    return parse_recipe(
+        f"""
+model: {{base: "{base}", fresh: true, text_encoder: true}}
+data:
+  dataset: "{folder / "base-world"}"
+  cache: "{folder / "base-latents"}"
+  canvases: 1
+  condition: first-frame
+optim: {{steps: {budget.base_steps}, learning_rate: 1e-3, {_same(budget)}}}
+validation: {{every: 1000, samples: 16, videos: 6}}
+save_every: 250
+""",
+        "of the ablation's base",
+    )
+
+
+def arm_recipe(arm: Arm, seed: int, folder: Path, budget: Budget) -> Recipe:
+    """One mechanism from the plain model's weights."""
+    every = int(np.gcd.reduce(budget.marks))
+    cache = f"latents-{arm.mechanism}" + ("" if arm.shuffle else "-unshuffled")
+    return parse_recipe(
+        f"""
+model: {{base: "{folder / "base-run" / "model"}", mechanism: {arm.mechanism}, text_encoder: true}}
+data:
+  dataset: "{folder / "world"}"
+  cache: "{folder / cache}"
+  canvases: {budget.canvases}
+  shuffle: {str(arm.shuffle).lower()}
+optim: {{steps: {budget.steps}, learning_rate: 5e-4, {_same(budget)}}}
+validation: {{every: {every}, samples: 16, videos: 0}}
+save_every: {every}
+keep: {budget.steps // every}
+seed: {seed}
+""",
+        f"of {arm.folder(seed)}",
+    )
+
+
+def _same(budget: Budget) -> str:
+    """What all runs have in common."""
+    return (
+        f"batch: {budget.batch}, optimizer: muon, schedule: trapezoid, warmup_steps: 100, ema: 0.99, precision: fp32, "
+        f"compile: {str(budget.compile).lower()}"
+    )
+
+
+def train_base(base: Path, folder: Path, budget: Budget) -> None:
+    """The plain image-to-video model, at `folder/base-run/model`."""
+    recipe = base_recipe(base, folder, budget)
+    make_cache(recipe, on_sample=_tell)
+    train(recipe, folder / "base-run", report=_report("base"))
+
+
+def train_arm(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:
+    """One mechanism's run, at `folder/runs`."""
+    recipe = arm_recipe(arm, seed, folder, budget)
+    make_cache(recipe, on_sample=_tell)  # seeds share one
+    train(recipe, folder / "runs" / arm.folder(seed), report=_report(arm.folder(seed)))
+
+
+def pipelines(arm: Arm, seed: int, folder: Path, budget: Budget) -> Iterator[tuple[int, MagrefPipeline]]:
+    """The averaged model of a run after each of the budget's marks."""
+    place = folder / "runs" / arm.folder(seed)
+    run = Run(prepare(arm_recipe(arm, seed, folder, budget)), place, Team(0, 1, torch.device("cpu")))
+    try:
+        for step, _ in checkpoints(place):
+            if step in budget.marks:
+                run.restore(step)
+                with run.averaged(), run.pipeline() as pipeline, torch.no_grad():
+                    run.models.eval()
+                    yield step, pipeline
+    finally:
+        run.close()
+
+
+def tokens(arm: Arm, folder: Path, budget: Budget) -> int:
+    """Of one example's sequence: token-wise concatenation adds each reference's own."""
+    setting = prepare(arm_recipe(arm, budget.seeds[0], folder, budget))
+    latent = setting.buckets.shapes()[0].latent(setting.base.strides)
+    count = latent.tokens(setting.base.strides)
+    if arm.mechanism == "tokenwise":
+        subjects = [sum(s.role != "background" for s in sample.subjects) for sample in setting.samples]
+        count += round(sum(subjects) / len(subjects) * count / latent.frames)
+    return count
+
+
+def training_flops(arm: Arm, folder: Path, budget: Budget, step: int) -> float:
+    """Of a run's first steps, forward and backward."""
+    setting = prepare(arm_recipe(arm, budget.seeds[0], folder, budget))
+    each = forward_flops(setting.stored.config, tokens(arm, folder, budget), setting.base.defaults.text_tokens)
+    return 3 * each * budget.batch * step
+
+
+def _tell(name: str, problem: str | None) -> None:
+    if problem is not None:
+        print(f"passed over {name}: {problem}", flush=True)
+
+
+def _report(name: str) -> Report:
+    def report(step: int, figures: Mapping[str, float]) -> None:
+        shown = "  ".join(f"{key} {value:.4f}" for key, value in figures.items() if "loss" in key or key == "step_s")
+        if step % 100 == 0:
+            print(f"{name} step {step}  {shown}", flush=True)
+
+    return report
