@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from magref.evaluation.ablation.budget import ARMS, QUICK, Arm, Budget
-from magref.evaluation.ablation.measuring import GroupScores, Scored
+from magref.evaluation.ablation.budget import ARMS, GROUPS, QUICK, Arm, Budget
+from magref.evaluation.ablation.measuring import Scored
 from magref.evaluation.ablation.tables import MEASURES, _drift, _group_table, _orders, _pairs, quarters
-from magref.evaluation.ablation.tasks import GROUPS, Task, tasks
 from magref.evaluation.measures.score import SubjectScore, VideoScore
+from magref.evaluation.tasks import Task, load_scores, tasks
 from magref.references import open_references
 from magref.synthetic.plans import WorldConfig, plan_scene
 from magref.training.nano import write_base
@@ -54,11 +55,12 @@ def _video(*identities: tuple[float | None, ...]) -> VideoScore:
     )
 
 
-def _write(scored: Scored, arm: Arm, seed: int, videos: list[VideoScore], changes: tuple[float, ...]) -> None:
+def _write(scored: Scored, arm: Arm, seed: int, videos: list[VideoScore], changes: list[float]) -> None:
     for group in GROUPS:
         path = scored.place(arm, seed, 10, group)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(GroupScores(videos=tuple(videos), order_change=changes).model_dump_json())
+        path.write_text("".join(video.model_dump_json() + "\n" for video in videos))
+    scored.order(arm, seed).write_text(json.dumps(changes))
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def scored(tmp_path: Path) -> Scored:
             videos = [_video((level + 0.05, level, level, level - 0.05)) for _ in range(3)]
             if n == 1:
                 videos[2] = _video((None, None, None, None))
-            _write(found, arm, seed, videos, changes=(0.1 * n, 0.1 * n, 0.1 * n))
+            _write(found, arm, seed, videos, changes=[0.1 * n, 0.1 * n, 0.1 * n])
     return found
 
 
@@ -132,6 +134,14 @@ def test_no_task_is_in_the_training_data() -> None:
     assert not trained & {task.caption for group in GROUPS.values() for task in tasks(group, 5)}
 
 
+def test_a_line_of_scores_that_a_kill_cut_short_is_measured_again(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    line = _video((0.5, 0.4)).model_dump_json() + "\n"
+    path.write_text(line + line[: len(line) // 2])
+    assert len(load_scores(path)) == 1
+    assert path.read_text() == line
+
+
 def _pixels(task: Task) -> list[bytes]:
     return [np.asarray(opened.rgb).tobytes() for opened in open_references(task.references)]
 
@@ -142,8 +152,8 @@ def test_all_of_it_runs_and_goes_on_where_it_ended(tmp_path: Path, tiny_vae_base
     subprocess.run(command, check=True)
     report = tmp_path / "out" / "ablation.md"
     written = report.read_text()
-    scores = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "scores").rglob("*.json")}
-    assert len(scores) == len(ARMS) * (2 + len(GROUPS)) * len(QUICK.seeds)
+    scores = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "scores").rglob("*.json*")}
+    assert len(scores) == len(ARMS) * (2 + len(GROUPS) + 1) * len(QUICK.seeds)
     report.unlink()
     subprocess.run(command, check=True)
     assert report.read_text() == written

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from magref.evaluation.tasks import Group
 from magref.settings import Mechanism
-from magref.synthetic.motions import BASIC
-from magref.synthetic.plans import WorldConfig
 
 MECHANISMS: tuple[Mechanism, ...] = ("masked", "vanilla", "tokenwise")
-WORLD = WorldConfig(motions=BASIC, camera=0.0, occlusion=0.0)
 
 
 @dataclass(frozen=True)
@@ -67,3 +65,12 @@ class Arm:
 
 ARMS = (*(Arm(mechanism) for mechanism in MECHANISMS), Arm("masked", shuffle=False))
 """Every mechanism, and masked guidance whose references always stand in the same order (paper 3.2: shuffling)."""
+
+GROUPS = {
+    "one": Group(1),
+    "two": Group(2),
+    "three": Group(3),
+    "background": Group(1, background=True),
+    "long": Group(1, length=3),
+}
+"""Three subjects, a background and the length are zero-shot."""

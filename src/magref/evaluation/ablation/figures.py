@@ -9,11 +9,12 @@ import numpy as np
 from PIL import Image
 
 from magref.errors import ResourceError
-from magref.evaluation.ablation.budget import ARMS, Budget
-from magref.evaluation.ablation.measuring import GroupScores, Scored
+from magref.evaluation.ablation.budget import ARMS, GROUPS, Budget
+from magref.evaluation.ablation.measuring import Scored
 from magref.evaluation.ablation.tables import MEASURES, mean_over_seeds, pooled
-from magref.evaluation.ablation.tasks import GROUPS, tasks
 from magref.evaluation.ablation.training import training_flops
+from magref.evaluation.measures.score import VideoScore
+from magref.evaluation.tasks import tasks
 from magref.outputs import write_image, writing
 from magref.sheets import stacked_strips
 
@@ -70,13 +71,13 @@ def _drift(scored: Scored, budget: Budget) -> Figure:
     return figure
 
 
-def _by_frame(runs: list[GroupScores]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _by_frame(runs: list[list[VideoScore]]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """(subjects of all videos, frames); not a number where a subject is not found."""
     return np.array(
         [
             [np.nan if value is None else value for value in subject.by_frame]
             for run in runs
-            for video in run.videos
+            for video in run
             for subject in video.subjects
         ],
         dtype=np.float64,
@@ -88,7 +89,7 @@ def _frames(scored: Scored, budget: Budget, group: str) -> Image.Image:
     strips, labels = [], []
     for number, task in enumerate(tasks(GROUPS[group], budget.shown)):
         for arm in ARMS:
-            strips.append(Image.open(scored.strip(arm, budget.seeds[0], group, number)))
+            strips.append(Image.open(f"{scored.frames(arm, budget.seeds[0], group)}-{number}.png"))
             labels.append(f"{arm.name}: {task.caption}" if arm == ARMS[0] else arm.name)
     return stacked_strips(strips, labels)
 

@@ -1,35 +1,23 @@
-"""Scores of the ablation's runs; each is a file, and those that are there already stay."""
+"""Scores of the ablation's runs; what is measured already stays."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from magref.evaluation.ablation.budget import Arm, Budget
-from magref.evaluation.ablation.tasks import GROUPS, generate, tasks
+from magref.evaluation.ablation.budget import GROUPS, Arm, Budget
 from magref.evaluation.ablation.training import pipelines
-from magref.evaluation.measures.score import VideoScore, score_video
+from magref.evaluation.measures.score import VideoScore
+from magref.evaluation.tasks import Task, generator, load_scores, measure, tasks
 from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
-from magref.settings import Record
-from magref.sheets import video_strip
 
 EARLY = ("one", "two")
 """The groups that are measured after every mark; the others after the last one."""
-
-
-class GroupScores(Record):
-    """One run's videos of one group of tasks, in the tasks' order.
-
-    `order_change` has for each video the root mean square difference, colours from 0 to 1, to the one that the same
-    noise gives with the references in reverse order.
-    """
-
-    videos: tuple[VideoScore, ...]
-    order_change: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,52 +28,54 @@ class Scored:
 
     def place(self, arm: Arm, seed: int, step: int, group: str) -> Path:
         """The scores of a group."""
-        return self.folder / "scores" / arm.folder(seed) / str(step) / f"{group}.json"
+        return self.folder / "scores" / arm.folder(seed) / str(step) / f"{group}.jsonl"
 
-    def strip(self, arm: Arm, seed: int, group: str, number: int) -> Path:
-        """The picture of one video's frames, after the last mark."""
-        return self.folder / "scores" / arm.folder(seed) / "frames" / f"{group}-{number}.png"
+    def order(self, arm: Arm, seed: int) -> Path:
+        """What the order of the references changes; the last thing that is measured of a run."""
+        return self.folder / "scores" / arm.folder(seed) / "order.json"
 
-    def load(self, arm: Arm, seed: int, step: int, group: str) -> GroupScores:
-        """What `measure_run` wrote."""
-        return GroupScores.model_validate_json(self.place(arm, seed, step, group).read_text(encoding="utf-8"))
+    def frames(self, arm: Arm, seed: int, group: str) -> Path:
+        """Where the frames of a group's first videos lie after the last mark, without `-<i>.png`."""
+        return self.folder / "scores" / arm.folder(seed) / "frames" / group
+
+    def load(self, arm: Arm, seed: int, step: int, group: str) -> list[VideoScore]:
+        """The scores of a group's videos, in the tasks' order."""
+        return load_scores(self.place(arm, seed, step, group))
+
+    def changes(self, arm: Arm, seed: int) -> list[float]:
+        """For each video of two subjects, the root mean square difference, colours from 0 to 1, to the one that the
+        same noise gives with the references in reverse order; after the last mark.
+        """
+        changes: list[float] = json.loads(self.order(arm, seed).read_text(encoding="utf-8"))
+        return changes
 
 
 def measure_run(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:
     """Measure one run after each mark."""
     scored = Scored(folder)
     last = budget.marks[-1]
-    wanted = {step: list(GROUPS) if step == last else list(EARLY) for step in budget.marks}
-    missing = {
-        step: [group for group in groups if not scored.place(arm, seed, step, group).exists()]
-        for step, groups in wanted.items()
-    }
-    if not any(missing.values()):
+    if scored.order(arm, seed).exists():
         return
     for step, pipeline in pipelines(arm, seed, folder, budget):
-        for group in missing[step]:
-            shown = budget.shown if step == last else 0
-            scores = _measure_group(pipeline, group, budget, scored, (arm, seed), shown)
-            path = scored.place(arm, seed, step, group)
-            with writing(path, overwrite=True) as temporary:
-                temporary.write_text(scores.model_dump_json(), encoding="utf-8")
-            print(f"{arm.folder(seed)} step {step}: measured {group}", flush=True)
+        for name in GROUPS if step == last else EARLY:
+            group = GROUPS[name]
+            measure(
+                generator(pipeline, length=group.length),
+                tasks(group, budget.cases),
+                scored.place(arm, seed, step, name),
+                frames=scored.frames(arm, seed, name),
+                shown=budget.shown if step == last else 0,
+            )
+            print(f"{arm.folder(seed)} step {step}: measured {name}", flush=True)
+        if step == last:
+            changes = _order_changes(pipeline, tasks(GROUPS["two"], budget.cases))
+            with writing(scored.order(arm, seed), overwrite=True) as temporary:
+                temporary.write_text(json.dumps(changes), encoding="utf-8")
 
 
-def _measure_group(
-    pipeline: MagrefPipeline, name: str, budget: Budget, scored: Scored, run: tuple[Arm, int], shown: int
-) -> GroupScores:
-    group = GROUPS[name]
-    videos, changes = [], []
-    for number, task in enumerate(tasks(group, budget.cases)):
-        video, case = generate(pipeline, task, number, length=group.length)
-        videos.append(score_video(video, case))
-        if number < shown:
-            with writing(scored.strip(*run, name, number), overwrite=True) as temporary:
-                video_strip(video, case.canvas, columns=6).save(temporary, format="PNG")
-        if name == "two" and shown:
-            changes.append(_difference(video, generate(pipeline, task, number, reverse=True)[0]))
-    return GroupScores(videos=tuple(videos), order_change=tuple(changes) or None)
+def _order_changes(pipeline: MagrefPipeline, wanted: list[Task]) -> list[float]:
+    given, reverse = generator(pipeline), generator(pipeline, reverse=True)
+    return [_difference(given(task, n)[0], reverse(task, n)[0]) for n, task in enumerate(wanted)]
 
 
 def _difference(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> float:

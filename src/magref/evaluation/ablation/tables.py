@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from magref.evaluation.ablation.budget import ARMS, Arm, Budget
-from magref.evaluation.ablation.measuring import GroupScores, Scored
-from magref.evaluation.ablation.tasks import GROUPS
+from magref.evaluation.ablation.budget import ARMS, GROUPS, Arm, Budget
+from magref.evaluation.ablation.measuring import Scored
 from magref.evaluation.ablation.training import tokens, training_flops
 from magref.evaluation.measures.score import VideoScore
 from magref.evaluation.statistics import Mean, mean_of
@@ -54,14 +53,14 @@ def report(folder: Path, budget: Budget) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def pooled(scored: Scored, budget: Budget, arm: Arm, step: int, group: str) -> list[GroupScores]:
+def pooled(scored: Scored, budget: Budget, arm: Arm, step: int, group: str) -> list[list[VideoScore]]:
     """An arm's scores, one entry for each seed."""
     return [scored.load(arm, seed, step, group) for seed in budget.seeds]
 
 
-def mean_over_seeds(runs: Sequence[GroupScores], measure: Callable[[VideoScore], Values]) -> Mean:
+def mean_over_seeds(runs: Sequence[Sequence[VideoScore]], measure: Callable[[VideoScore], Values]) -> Mean:
     """Over all videos; those of one task, which all seeds share, are drawn together."""
-    return mean_of([[value for run in runs for value in measure(run.videos[n])] for n in range(len(runs[0].videos))])
+    return mean_of([[value for run in runs for value in measure(run[n])] for n in range(len(runs[0]))])
 
 
 def _group_table(scored: Scored, budget: Budget, group: str) -> str:
@@ -70,7 +69,7 @@ def _group_table(scored: Scored, budget: Budget, group: str) -> str:
         runs = pooled(scored, budget, arm, budget.marks[-1], group)
         rows.append([arm.name, *(_short(mean_over_seeds(runs, measure)) for measure in MEASURES.values())])
         for seed, run in zip(budget.seeds, runs, strict=True):
-            means = [mean_of([measure(video) for video in run.videos]) for measure in MEASURES.values()]
+            means = [mean_of([measure(video) for video in run]) for measure in MEASURES.values()]
             rows.append([f"&nbsp; seed {seed}", *("" if m.value is None else f"{m.value:.3f}" for m in means)])
     return _table(["", *MEASURES], rows)
 
@@ -84,11 +83,11 @@ def _pairs(scored: Scored, budget: Budget, group: str) -> str:
         cells = []
         for measure in MEASURES.values():
             differences = []
-            for n in range(len(own[0].videos)):
+            for n in range(len(own[0])):
                 pairs = [
                     (theirs, ours)
                     for run, mine in zip(runs, own, strict=True)
-                    for theirs, ours in zip(measure(run.videos[n]), measure(mine.videos[n]), strict=True)
+                    for theirs, ours in zip(measure(run[n]), measure(mine[n]), strict=True)
                 ]
                 differences.append([a - b for a, b in pairs if a is not None and b is not None])
             cells.append(_short(mean_of(differences), sign=True))
@@ -124,8 +123,7 @@ def _over_steps(scored: Scored, folder: Path, budget: Budget) -> str:
 def _orders(scored: Scored, budget: Budget) -> str:
     rows = []
     for arm in ARMS:
-        runs = pooled(scored, budget, arm, budget.marks[-1], "two")
-        changes = [run.order_change or () for run in runs]
+        changes = [scored.changes(arm, seed) for seed in budget.seeds]
         rows.append([arm.name, _short(mean_of([list(each) for each in zip(*changes, strict=True)]))])
     return _table(["", "change of the video, root mean square, colours from 0 to 1"], rows)
 
@@ -141,11 +139,11 @@ def _drift(scored: Scored, budget: Budget) -> str:
                 [
                     last - first
                     for run in runs
-                    for subject in run.videos[n].subjects
+                    for subject in run[n].subjects
                     for first, last in [quarters(subject.by_frame)]
                     if first is not None and last is not None
                 ]
-                for n in range(len(runs[0].videos))
+                for n in range(len(runs[0]))
             ]
             cells.append(_short(mean_of(change), sign=True))
         rows.append([arm.name, *cells])

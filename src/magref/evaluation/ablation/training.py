@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from magref.evaluation.ablation.budget import WORLD, Arm, Budget
+from magref.evaluation.ablation.budget import Arm, Budget
+from magref.evaluation.tasks import WORLD
 from magref.pipeline import MagrefPipeline
 from magref.synthetic.samples import SampleSettings, write_samples
 from magref.training.checkpoints import checkpoints

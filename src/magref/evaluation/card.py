@@ -1,0 +1,102 @@
+"""The figures of the embedded model's card: `python -m magref.evaluation.card FOLDER`.
+
+Videos of held-out identities in held-out combinations are made, measured (docs/measures.md) and compared with two
+baselines that need no model. Every video's scores are kept in the folder, and a second call goes on where the first one
+ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from magref.evaluation.baselines import pasted, still_canvas
+from magref.evaluation.measures.score import VideoScore, summarise
+from magref.evaluation.statistics import Mean, mean_of
+from magref.evaluation.tasks import Group, System, generator, load_scores, measure, tasks
+from magref.geometry import VideoShape
+from magref.models import quiet_libraries
+from magref.outputs import writing
+from magref.pipeline import MagrefPipeline
+
+GROUPS = {
+    "one subject": (Group(1), 150),
+    "two subjects": (Group(2), 150),
+    "three subjects": (Group(3), 100),
+    "one subject and a background picture": (Group(1, background=True), 100),
+}
+"""Each with its number of videos: 500 in all."""
+MEASURES = (
+    "seen", "identity", "nearest", "motion_right", "count_right", "background", "layout_left", "constancy",
+    "colour_drift",
+)  # fmt: skip
+ALL_MOTIONS = "all motions right"
+"""The share of videos in which every subject moves as its own clause says."""
+_SHOWN = 8
+
+
+def systems(pipeline: MagrefPipeline) -> dict[str, System]:
+    """The model and what it has to beat."""
+    defaults = pipeline.defaults
+    shape = VideoShape(defaults.num_frames, defaults.height, defaults.width)
+    return {"model": generator(pipeline), "still canvas": still_canvas(shape), "pasted": pasted(shape)}
+
+
+def measure_all(pipeline: MagrefPipeline, folder: Path, *, share: float, report: Callable[[str], None]) -> None:
+    """Fill the folder with scores; `share` of the videos of each group, at least one."""
+    for name, system in systems(pipeline).items():
+        for group, (kind, count) in GROUPS.items():
+            wanted = tasks(kind, max(1, round(share * count)))
+            place = folder / _file(name) / _file(group)
+            measure(system, wanted, place.with_suffix(".jsonl"), frames=place, shown=_SHOWN)
+            report(f"{name}, {group}: {len(wanted)} videos")
+
+
+def table(folder: Path) -> str:
+    """The folder's scores as Markdown, a table for each group."""
+    parts = []
+    for group in GROUPS:
+        rows = [["", *MEASURES, ALL_MOTIONS], ["---"] * (len(MEASURES) + 2)]
+        count = 0
+        for name in ("model", "still canvas", "pasted"):
+            scores = load_scores((folder / _file(name) / _file(group)).with_suffix(".jsonl"))
+            means = summarise(scores).means
+            count = len(scores)
+            rows.append([name, *(_short(means[key]) for key in MEASURES), _short(all_motions(scores))])
+        lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        parts.append(f"### {group.capitalize()}, {count} videos\n\n{lines}")
+    return "\n\n".join(parts) + "\n"
+
+
+def all_motions(scores: Sequence[VideoScore]) -> Mean:
+    """How often every subject of a video moves as asked; a subject whose motion cannot be told does not."""
+    return mean_of([float(all(subject.motion_right is True for subject in video.subjects)) for video in scores])
+
+
+def _short(mean: Mean) -> str:
+    return "" if mean.value is None else f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]"
+
+
+def _file(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def main() -> None:
+    """Measure what is missing and write card.md."""
+    parser = argparse.ArgumentParser(prog="python -m magref.evaluation.card", description=__doc__)
+    parser.add_argument("folder", type=Path, help="for the scores, some frames, and card.md")
+    parser.add_argument("--model", default=None, help="a model folder; the embedded model by default")
+    parser.add_argument("--share", type=float, default=1.0, help="of the 500 videos, to look at something sooner")
+    options = parser.parse_args()
+    quiet_libraries()
+    pipeline = MagrefPipeline.from_pretrained(options.model) if options.model else MagrefPipeline.from_pretrained()
+    pipeline.set_progress_bar_config(disable=True)
+    measure_all(pipeline, options.folder, share=options.share, report=lambda line: print(line, flush=True))
+    with writing(options.folder / "card.md", overwrite=True) as temporary:
+        temporary.write_text(table(options.folder), encoding="utf-8")
+    print(options.folder / "card.md")
+
+
+if __name__ == "__main__":
+    main()

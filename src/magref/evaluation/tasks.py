@@ -1,0 +1,126 @@
+"""What models of the synthetic world are asked for: held-out identities in held-out combinations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from magref.evaluation.measures.score import Case, CaseSubject, VideoScore, score_video
+from magref.outputs import writing
+from magref.pipeline import MagrefPipeline
+from magref.references import Reference
+from magref.sheets import video_strip
+from magref.synthetic.motions import BASIC
+from magref.synthetic.plans import WorldConfig
+from magref.synthetic.samples import cut_out
+from magref.synthetic.world import render_scenes
+from magref.video import Frames
+
+WORLD = WorldConfig(motions=BASIC, camera=0.0, occlusion=0.0)
+"""Six motions before a camera that stands still."""
+_SEED = 7
+
+
+@dataclass(frozen=True)
+class Group:
+    """A kind of task: how many subjects, whether a background picture comes with them, how long the video is."""
+
+    subjects: int
+    background: bool = False
+    length: int = 1
+    """In multiples of the trained one."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a video is made of, and what it is measured against."""
+
+    caption: str
+    references: tuple[Reference, ...]
+    case: Case
+
+
+Made: TypeAlias = tuple[Frames, Case]
+"""A video, uint8 (F, H, W, 3), and its case with the canvas that was used."""
+System: TypeAlias = Callable[[Task, int], Made]
+"""Makes a task's video with a seed."""
+
+
+def tasks(group: Group, count: int, *, world: WorldConfig = WORLD) -> list[Task]:
+    """The first tasks of a group, always the same."""
+    config = world.model_copy(update={"max_subjects": 3, "pictures": 1.0 if group.background else 0.0, "references": 1})
+    found: list[Task] = []
+    start = 0
+    while len(found) < count:
+        indices = list(range(start, start + 16))
+        start += 16
+        scenes = render_scenes(indices, frames=5, height=64, width=96, seed=_SEED, split="held-out", config=config)
+        for row, truth in enumerate(scenes.truths):
+            if len(truth.subjects) != group.subjects or (group.background and truth.place is None):
+                continue
+            known = [
+                CaseSubject(
+                    Reference(cut_out(scenes.references[row, n, 0]), role=one.role, label=one.label), one.motion
+                )
+                for n, one in enumerate(truth.subjects)
+            ]
+            references = [one.reference for one in known if isinstance(one.reference, Reference)]
+            behind: Image.Image | str = truth.colour
+            if group.background:
+                behind = Image.fromarray(scenes.backgrounds[row].permute(1, 2, 0).numpy())
+                references.append(Reference(behind, role="background"))
+            found.append(Task(truth.caption, tuple(references), Case(tuple(known), behind)))
+    return found[:count]
+
+
+def generator(pipeline: MagrefPipeline, *, length: int = 1, reverse: bool = False) -> System:
+    """A model as a system.
+
+    `length` is in multiples of the trained one. `reverse` gives the subjects' references in reverse order; the video
+    should not depend on it.
+    """
+
+    def generate(task: Task, seed: int) -> Made:
+        subjects = [reference for reference in task.references if reference.role != "background"]
+        behind = [reference for reference in task.references if reference.role == "background"]
+        out = pipeline(
+            task.caption,
+            [*(subjects[::-1] if reverse else subjects), *behind],
+            seed=seed,
+            num_frames=length * (pipeline.defaults.num_frames - 1) + 1,
+            output_type="np",
+        )
+        return (out.frames * 255).round().astype(np.uint8), replace(task.case, canvas=out.canvas.image)
+
+    return generate
+
+
+def measure(system: System, wanted: list[Task], path: Path, *, frames: Path | None = None, shown: int = 0) -> None:
+    """Score a system's videos, a line of JSON each in `path`; a second call goes on where the first one ended.
+
+    Task i is made with the seed i. Of the first `shown` videos, frames are kept as `<frames>-<i>.png`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = len(load_scores(path)) if path.exists() else 0
+    with path.open("a", encoding="utf-8") as lines:
+        for number, task in enumerate(wanted[done:], done):
+            video, case = system(task, number)
+            if frames is not None and number < shown:
+                with writing(frames.with_name(f"{frames.name}-{number}.png"), overwrite=True) as temporary:
+                    video_strip(video, case.canvas, columns=6).save(temporary, format="PNG")
+            lines.write(score_video(video, case).model_dump_json() + "\n")
+            lines.flush()
+
+
+def load_scores(path: Path) -> list[VideoScore]:
+    """What `measure` wrote; a line that a kill cut short is cut off the file."""
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
+    return [VideoScore.model_validate_json(line) for line in whole.splitlines()]
