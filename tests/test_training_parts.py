@@ -48,11 +48,53 @@ class TestRecipe:
     def test_numbers_may_be_written_as_people_do(self, text):
         assert read_recipe("nano", [f"optim.learning_rate={text}"]).optim.learning_rate == 1e-5
 
-    def test_yaml_that_is_none(self, tmp_path):
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            ("model:\n\tbase: x", r"is not YAML \(line 2: found character '\\t'"),
+            ("seed: 2024-13-45", r"is not YAML \(month must be in 1\.\.12\); .* put texts in quotes"),
+            ("seed: !!int many", "is not YAML"),
+            ("[" * 5000, "is not YAML .it is nested too deeply"),
+            ("model: &m\n  lora: *m", r"has an alias \(\*\) within its own anchor"),
+            ("model: &m [*m]", r"has an alias \(\*\) within its own anchor"),
+            ("2024-01-01: 3", "has a key that is no text; put it in quotes"),
+            ("", "holds no sections"),
+        ],
+        ids=["tab", "date", "number", "depth", "loop", "loop in a list", "key", "empty"],
+    )
+    def test_yaml_that_is_no_recipe(self, tmp_path, text, sentence):
         path = tmp_path / "recipe.yaml"
-        path.write_text("model: [")
-        with pytest.raises(InputError, match="is not YAML"):
+        path.write_text(text)
+        with pytest.raises(InputError, match=sentence):
             read_recipe(path)
+
+    @pytest.mark.parametrize("change", ["seed=2024-13-45", "seed=&a [*a]", "seed=[", "seed=!!int x"])
+    def test_a_change_that_is_no_yaml(self, change):
+        with pytest.raises(InputError, match=r"is not YAML|within its own anchor"):
+            read_recipe("nano", [change])
+
+    @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+    def test_a_recipe_in_another_encoding(self, tmp_path, encoding):
+        path = tmp_path / "recipe.yaml"
+        path.write_text("# größer", encoding=encoding)
+        with pytest.raises(InputError, match=r"recipe\.yaml is not UTF-8 text; save it as UTF-8"):
+            read_recipe(path)
+
+    def test_a_name_that_is_too_long(self):
+        with pytest.raises(InputError, match=r"cannot be read \(File name too long\); check its path"):
+            read_recipe("x" * 5000)
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            ("optim.betas=[0.9, 1]", r"optim\.betas\.1: input should be less than 1"),
+            ("optim.learning_rate=.inf", r"optim\.learning_rate: input should be a finite number"),
+            ("seed=9223372036854775808", "seed: input should be less than"),
+        ],
+    )
+    def test_numbers_that_no_optimizer_takes(self, change, sentence):
+        with pytest.raises(InputError, match=sentence):
+            read_recipe("nano", [change])
 
     def test_a_lora_of_random_weights_is_refused(self):
         with pytest.raises(InputError, match="lora goes with neither fresh nor text_encoder"):
@@ -101,6 +143,18 @@ class TestOrder:
     def test_a_small_bucket_fills_its_batch_again(self, count):
         order = self.order(count, batch=8)
         assert all(len(order.step(step, 0)[0]) == 8 for step in range(order.steps_per_epoch))
+
+    @pytest.mark.parametrize(
+        ("count", "sentence"),
+        [
+            (0, "there are no samples to train on; give a dataset that has some"),
+            (1, "1 sample is too few for 4 processes; use 1 at most"),
+            (3, "3 samples are too few for 4 processes; use 3 at most"),
+        ],
+    )
+    def test_fewer_samples_than_processes(self, count, sentence):
+        with pytest.raises(InputError, match=sentence):
+            self.order(count, world=4)
 
     def test_a_sample_that_fails_is_replaced_by_one_of_its_bucket_and_reported_once(self):
         reported = []

@@ -47,9 +47,10 @@ class Order:
         self, buckets: Sequence[tuple[str, Hashable]], *, batch: int, passes: int, world: int, seed: int
     ) -> None:
         if not buckets:
-            raise InputError("there are no samples to train on; see the reasons above, or give another dataset")
+            raise InputError("there are no samples to train on; give a dataset that has some")
         if len(buckets) < world:
-            raise InputError(f"{len(buckets)} samples are too few for {world} processes; use {len(buckets)} at most")
+            samples = "1 sample is" if len(buckets) == 1 else f"{len(buckets)} samples are"
+            raise InputError(f"{samples} too few for {world} processes; use {len(buckets)} at most")
         self._group_of = dict(buckets)
         groups: dict[Hashable, list[str]] = {}
         for name, bucket in buckets:

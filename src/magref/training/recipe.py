@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from magref.errors import InputError
 from magref.references import MAX_REFERENCES
@@ -25,11 +25,18 @@ from magref.sidecar import first_problem
 ENDING = ".yaml"
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 
 
-class LoraRecipe(Record):
+class Part(Record):
+    """Base of a recipe's parts: numbers are finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class LoraRecipe(Part):
     """Low-rank adapters in place of the full weights; our choice throughout, the paper trains all weights."""
 
     rank: Positive = 32
@@ -39,7 +46,7 @@ class LoraRecipe(Record):
     """The frozen weights in 8 bits, through torchao: half the memory of bfloat16."""
 
 
-class ModelRecipe(Record):
+class ModelRecipe(Part):
     """Which model is trained, and which part of it."""
 
     base: str
@@ -59,7 +66,7 @@ class ModelRecipe(Record):
         return self
 
 
-class AugmentRecipe(Record):
+class AugmentRecipe(Part):
     """Changes of the references against copy-paste; the paper names none, so all of this is our choice."""
 
     mirror: Share = 0.5
@@ -73,7 +80,7 @@ class AugmentRecipe(Record):
     """Up to how much brightness, contrast and saturation change."""
 
 
-class DataRecipe(Record):
+class DataRecipe(Part):
     """Which samples, and how they become examples."""
 
     dataset: str
@@ -103,13 +110,13 @@ class DataRecipe(Record):
     """Threads that prepare the next examples."""
 
 
-class OptimRecipe(Record):
+class OptimRecipe(Part):
     """AdamW as in paper 4.1; restart period, warm-up and batch size are not stated there and are our choice."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"
     """Muon, for small models in one process: for the blocks' matrices, AdamW for the rest."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-5
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     schedule: Literal["cosine", "trapezoid", "constant"] = "cosine"
@@ -123,7 +130,7 @@ class OptimRecipe(Record):
     """Samples in one pass on one device."""
     accumulate: Positive = 1
     """Passes before each step."""
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ema: Decay = 0.0
     """Decay of the moving average of the weights, which is then what is exported; 0: none."""
     precision: Literal["bf16", "fp32"] = "bf16"
     checkpointing: Literal["none", "selective", "full"] = "none"
@@ -132,7 +139,7 @@ class OptimRecipe(Record):
     """Let torch compile the blocks; on a CPU that takes a C++ compiler."""
 
 
-class ObjectiveRecipe(Record):
+class ObjectiveRecipe(Part):
     """Flow matching (paper 4.1)."""
 
     flow_shift: Annotated[float, Field(gt=0)] | None = None
@@ -143,7 +150,7 @@ class ObjectiveRecipe(Record):
     """How often the whole canvas is left blank, without references; our choice."""
 
 
-class ValidationRecipe(Record):
+class ValidationRecipe(Part):
     """What is looked at during the run."""
 
     every: Positive = 500
@@ -153,7 +160,7 @@ class ValidationRecipe(Record):
     """Of these samples, so many are generated each time."""
 
 
-class Recipe(Record):
+class Recipe(Part):
     """A training run."""
 
     model: ModelRecipe
@@ -161,7 +168,7 @@ class Recipe(Record):
     optim: OptimRecipe
     objective: ObjectiveRecipe = ObjectiveRecipe()
     validation: ValidationRecipe = ValidationRecipe()
-    seed: Whole = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     save_every: Positive = 500
     keep: Positive = 2
     """The newest checkpoints that stay."""
@@ -197,8 +204,13 @@ def read_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
 def recipe_text(name: str | Path) -> str:
     """The YAML of a recipe; errors as for `read_recipe`."""
     path = Path(os.path.expanduser(name))
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
+    try:
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"the recipe {name} is not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"the recipe {name} cannot be read ({error.strerror}); check its path") from None
     shipped = resources.files("magref.training") / "recipes" / f"{name}{ENDING}"
     if re.fullmatch(r"[\w-]+", str(name)) and shipped.is_file():
         return shipped.read_text(encoding="utf-8")
@@ -208,18 +220,19 @@ def recipe_text(name: str | Path) -> str:
 
 def parse_recipe(text: str, source: str, changes: Sequence[str] = ()) -> Recipe:
     """A recipe from YAML text; `source` is what errors call it."""
-    try:
-        values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        where = str(error).splitlines()[-1].strip()
-        raise InputError(f"the recipe {source} is not YAML ({where}); mend that place") from None
+    values = _load(text, f"the recipe {source}")
     if not isinstance(values, dict):
         raise InputError(f"the recipe {source} holds no sections; see docs/training.md")
     for change in changes:
         _apply(values, change)
     try:
-        # As JSON, where lists may stand for tuples; types stay strict.
-        return Recipe.model_validate_json(json.dumps(values, default=str))
+        document = json.dumps(values, default=str)  # where lists may stand for tuples; types stay strict
+    except TypeError:
+        raise InputError(f"the recipe {source} has a key that is no text; put it in quotes") from None
+    except ValueError:
+        raise InputError(f"the recipe {source} has an alias (*) within its own anchor (&); write it out") from None
+    try:
+        return Recipe.model_validate_json(document)
     except ValidationError as error:
         raise InputError(f"the recipe {source} cannot be used: {first_problem(error)}") from None
 
@@ -239,10 +252,21 @@ def _apply(values: dict[str, Any], change: str) -> None:
         inner = place.get(section)
         place[section] = inner if isinstance(inner, dict) else {}
         place = place[section]
+    place[last] = _load(text, f"the value in the change {change!r}")
+
+
+def _load(text: str, what: str) -> Any:
+    """What YAML text holds; `what` is what errors call it."""
     try:
-        place[last] = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError:
-        raise InputError(f"the value in {change!r} is not YAML; put it in quotes") from None
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}: {error.problem}" if mark else str(error.problem)
+    except RecursionError:
+        where = "it is nested too deeply"
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: dates and numbers that look like some and are none
+        where = str(error).splitlines()[0]
+    raise InputError(f"{what} is not YAML ({where}); mend that place, or put texts in quotes")
 
 
 class _Loader(yaml.SafeLoader):
