@@ -1,4 +1,4 @@
-"""The systems without a model: what they show, and what the measures say of it."""
+"""The systems without a model: what they show, and what the measures say of it; and the prompts in free wording."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 from magref.evaluation.baselines import pasted, still_canvas
 from magref.evaluation.card import all_motions
 from magref.evaluation.measures.score import score_video
-from magref.evaluation.tasks import Group, tasks
+from magref.evaluation.tasks import Group, paraphrases, tasks
 from magref.geometry import VideoShape
+from magref.synthetic.motions import BASIC
 
 SHAPE = VideoShape(17, 64, 96)
 
@@ -41,3 +42,14 @@ def test_what_is_pasted_lies_before_the_background_that_was_asked_for() -> None:
         background = score_video(*pasted(SHAPE)(task, 0)).background
         assert background is not None
         assert background > 0.8
+
+
+def test_paraphrases_name_their_subject_once_and_cover_the_motions() -> None:
+    asked = paraphrases(100)
+    motions = [task.case.subjects[0].motion for task in asked]
+    assert set(motions) == set(BASIC)
+    assert min(motions.count(motion) for motion in BASIC) >= 13
+    assert len({task.caption for task in asked}) == 100
+    for task in asked:
+        assert task.caption.lower().count(str(task.references[0].label).lower()) == 1
+    assert {task.case.subjects[0].motion for task in paraphrases(12)} == set(BASIC)

@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from magref.evaluation.baselines import pasted, still_canvas
 from magref.evaluation.measures.score import VideoScore, summarise
 from magref.evaluation.statistics import Mean, mean_of
-from magref.evaluation.tasks import Group, System, generator, load_scores, measure, tasks
+from magref.evaluation.tasks import Group, System, Task, generator, load_scores, measure, paraphrases, tasks
 from magref.geometry import VideoShape
 from magref.models import quiet_libraries
 from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
 
-GROUPS = {
-    "one subject": (Group(1), 150),
-    "two subjects": (Group(2), 150),
-    "three subjects": (Group(3), 100),
-    "one subject and a background picture": (Group(1, background=True), 100),
+GROUPS: dict[str, tuple[Callable[[int], list[Task]], int]] = {
+    "one subject": (partial(tasks, Group(1)), 150),
+    "two subjects": (partial(tasks, Group(2)), 150),
+    "three subjects": (partial(tasks, Group(3)), 100),
+    "one subject and a background picture": (partial(tasks, Group(1, background=True)), 100),
+    "one subject, free wording": (paraphrases, 100),
 }
-"""Each with its number of videos: 500 in all."""
+"""Each with its number of videos: 600 in all."""
 MEASURES = (
     "seen", "identity", "nearest", "motion_right", "count_right", "background", "layout_left", "constancy",
     "colour_drift",
@@ -46,8 +48,8 @@ def systems(pipeline: MagrefPipeline) -> dict[str, System]:
 def measure_all(pipeline: MagrefPipeline, folder: Path, *, share: float, report: Callable[[str], None]) -> None:
     """Fill the folder with scores; `share` of the videos of each group, at least one."""
     for name, system in systems(pipeline).items():
-        for group, (kind, count) in GROUPS.items():
-            wanted = tasks(kind, max(1, round(share * count)))
+        for group, (draw, count) in GROUPS.items():
+            wanted = draw(max(1, round(share * count)))
             place = folder / _file(name) / _file(group)
             measure(system, wanted, place.with_suffix(".jsonl"), frames=place, shown=_SHOWN)
             report(f"{name}, {group}: {len(wanted)} videos")
@@ -79,7 +81,7 @@ def _short(mean: Mean) -> str:
 
 
 def _file(name: str) -> str:
-    return name.replace(" ", "-")
+    return name.replace(",", "").replace(" ", "-")
 
 
 def main() -> None:
@@ -87,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m magref.evaluation.card", description=__doc__)
     parser.add_argument("folder", type=Path, help="for the scores, some frames, and card.md")
     parser.add_argument("--model", default=None, help="a model folder; the embedded model by default")
-    parser.add_argument("--share", type=float, default=1.0, help="of the 500 videos, to look at something sooner")
+    parser.add_argument("--share", type=float, default=1.0, help="of the 600 videos, to look at something sooner")
     options = parser.parse_args()
     quiet_libraries()
     pipeline = MagrefPipeline.from_pretrained(options.model) if options.model else MagrefPipeline.from_pretrained()

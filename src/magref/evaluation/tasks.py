@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import TypeAlias
 
@@ -76,6 +77,22 @@ def tasks(group: Group, count: int, *, world: WorldConfig = WORLD) -> list[Task]
                 references.append(Reference(behind, role="background"))
             found.append(Task(truth.caption, tuple(references), Case(tuple(known), behind)))
     return found[:count]
+
+
+def paraphrases(count: int) -> list[Task]:
+    """One subject each, asked for in free wording that training never has; `data/paraphrases.txt`, spread evenly."""
+    listed = resources.files("magref.evaluation") / "data" / "paraphrases.txt"
+    lines = [line for line in listed.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    chosen = [lines[index * len(lines) // count] for index in range(count)]
+    found = []
+    for line, task in zip(chosen, tasks(Group(1), count), strict=True):
+        motion, text = (part.strip() for part in line.split("|", 1))
+        (subject,) = task.case.subjects
+        assert isinstance(subject.reference, Reference)
+        words = text.format(subject.reference.label)
+        case = Case((CaseSubject(subject.reference, motion),))
+        found.append(Task(words[0].upper() + words[1:], task.references, case))
+    return found
 
 
 def generator(pipeline: MagrefPipeline, *, length: int = 1, reverse: bool = False) -> System:
