@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from magref.canvas import Canvas
 from magref.conditioning import Conditioning, build_conditioning, encode_text, encode_video
 from magref.geometry import Strides, VideoShape
+from magref.prompts import clean_prompt
 from magref.settings import Mechanism
 from magref.training.examples import blank_canvas, clip_pixels
 from magref.video import Frames
@@ -81,8 +82,9 @@ def pad_texts(texts: Sequence[torch.Tensor], text_tokens: int) -> torch.Tensor:
 
 
 def caption_features(captions: Sequence[str], tokenizer: Any, text_encoder: Any, text_tokens: int) -> torch.Tensor:
-    """(B, text_tokens, D) of a text encoder that is being trained; the same padding."""
-    tokens = tokenizer(list(captions), padding=True, max_length=text_tokens, truncation=True, return_tensors="pt")
+    """(B, text_tokens, D) of a text encoder that is being trained; the same cleaning and padding as in generation."""
+    texts = [clean_prompt(caption) for caption in captions]
+    tokens = tokenizer(texts, padding=True, max_length=text_tokens, truncation=True, return_tensors="pt")
     ids, mask = tokens.input_ids.to(text_encoder.device), tokens.attention_mask.to(text_encoder.device)
     features = text_encoder(ids, attention_mask=mask).last_hidden_state * mask[..., None]
     return F.pad(features, (0, 0, 0, text_tokens - features.shape[1]))
