@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
@@ -63,6 +64,23 @@ class Case(Record):
         return [ref.reference() for ref in self.refs]
 
 
+@dataclass(frozen=True)
+class Line:
+    """One line of a case file.
+
+    Attributes:
+        case: None where the line cannot be used; `problem` then says why, in one sentence.
+        id: None where it cannot be read.
+        first: the line that has the same id already, which is then the problem.
+    """
+
+    number: int
+    case: Case | None
+    problem: str | None = None
+    id: str | None = None
+    first: int | None = None
+
+
 def read_cases(path: str | Path) -> list[Case]:
     """Read every case of a .jsonl or .txt file and check them all, each picture included, before any is made.
 
@@ -72,6 +90,24 @@ def read_cases(path: str | Path) -> list[Case]:
 
     Raises:
         InputError: names the file, the line and the remedy.
+    """
+    cases: list[Case] = []
+    for line in read_lines(path):
+        if line.case is None:
+            raise InputError(f"{path}, line {line.number}: {line.problem}")
+        cases.append(line.case)
+    return cases
+
+
+def read_lines(path: str | Path, *, pictures: bool = True) -> Iterator[Line]:
+    """The same line by line, those that cannot be used with their problems.
+
+    Args:
+        path: see `read_cases`.
+        pictures: look for each picture and check it; otherwise every `uri` stays as it is written.
+
+    Raises:
+        InputError: there is no such file, or it has no lines.
     """
     path = Path(os.path.expanduser(path))
     readers: dict[str, Callable[[str], Case]] = {".jsonl": _from_json, ".txt": _from_text}
@@ -85,12 +121,15 @@ def read_cases(path: str | Path) -> list[Case]:
         raise InputError(f"the case file {path} does not exist; check its path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the case file {path} cannot be read ({error}); save it as UTF-8 text") from None
-    cases: list[Case] = []
+    if not any(line.strip() for line in lines):
+        raise InputError(f"the case file {path} has no cases; write one on each line")
     seen: dict[str, int] = {}
     hashes: dict[Reference, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        case = None
+        first = number
         try:
             case = readers[path.suffix.lower()](line.strip())
             _check_id(case.id)
@@ -100,13 +139,14 @@ def read_cases(path: str | Path) -> list[Case]:
             first = seen.setdefault(case.id.casefold(), number)
             if first != number:
                 raise InputError(f"the id {case.id!r} is already on line {first}; give each case its own")
-            refs = tuple(_found(ref, path.parent, hashes) for ref in case.refs)
+            if pictures:
+                refs = tuple(_found(ref, path.parent, hashes) for ref in case.refs)
+                case = case.model_copy(update={"refs": refs})
         except InputError as error:
-            raise InputError(f"{path}, line {number}: {error}") from None
-        cases.append(case.model_copy(update={"refs": refs}))
-    if not cases:
-        raise InputError(f"the case file {path} has no cases; write one on each line")
-    return cases
+            name = None if case is None else case.id
+            yield Line(number, None, str(error), name, None if first == number else first)
+        else:
+            yield Line(number, case, id=case.id)
 
 
 def _from_json(line: str) -> Case:

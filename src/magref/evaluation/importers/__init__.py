@@ -1,0 +1,1 @@
+"""Cases of other benchmarks, read into the own format; pictures stay names until they are collected."""
