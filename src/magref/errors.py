@@ -26,6 +26,10 @@ class ResourceError(MagrefError):
     """The machine lacks what the work needs: a GPU, memory, disk space or an optional package."""
 
 
+class SaidError(MagrefError):
+    """Another process of this run failed and says why; this one ends without a word."""
+
+
 # CUDA and MPS; the CPU's allocator; numpy's and torch's for sizes that no machine has.
 _NO_MEMORY = (
     "out of memory",

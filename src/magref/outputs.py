@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
 
-from magref.errors import OutputError
+from magref.errors import MagrefError, OutputError
 
 VIDEO_ENDINGS = (".mp4", ".webm", ".gif")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
@@ -64,20 +65,47 @@ def writing(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     # The ending stays, for the writers that go by it; the stem is cut, since a name has at most 255 bytes.
     temporary = final.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        if not overwrite and final.exists():
-            raise _exists(path)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # some file systems report a full disk only here
-        if not overwrite and final.exists():  # made by someone else meanwhile
-            raise _exists(path)
-        os.replace(temporary, final)
-    except OSError as error:  # PyAV's errors of the operating system are OSErrors too
-        raise _not_written(path, error) from error
+        with write_errors(path):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            if not overwrite and final.exists():
+                raise _exists(path)
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())  # some file systems report a full disk only here
+            if not overwrite and final.exists():  # made by someone else meanwhile
+                raise _exists(path)
+            os.replace(temporary, final)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def write_errors(path: str | Path) -> Iterator[None]:
+    """Whatever the operating system reports inside becomes an `OutputError` about `path`."""
+    try:
+        yield
+    except MagrefError:
+        raise
+    except Exception as error:
+        reported = system_error(error)
+        if reported is None:
+            raise
+        raise _not_written(Path(path), reported) from error
+
+
+def system_error(error: BaseException | None) -> OSError | None:
+    """The operating system's error behind another one, if there is one; PyAV's own are OSErrors too."""
+    while error is not None:
+        # safetensors and shutil tell the number in words alone.
+        number = re.search(r"(?:os error|Errno) (\d+)", str(error))
+        if number is not None and not getattr(error, "errno", None):
+            return OSError(int(number[1]), os.strerror(int(number[1])))
+        if isinstance(error, OSError):
+            return error
+        # torch, which closes a file that it could not write, reports its closing.
+        error = error.__context__ if isinstance(error, RuntimeError) else None
+    return None
 
 
 def _exists(path: Path) -> OutputError:
