@@ -10,7 +10,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,7 @@ def convert_published(
     max_shard_size: int = 5_000_000_000,
     overwrite: bool = False,
     clip_num_heads: int | None = None,
+    without: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Path:
     """Write a published checkpoint as a folder that `MagrefPipeline.from_pretrained` opens.
@@ -68,6 +69,7 @@ def convert_published(
         max_shard_size: in bytes, of one weights file.
         overwrite: replace an earlier conversion at `destination`; it is removed only after the new one is in place.
         clip_num_heads: as for `load_published`.
+        without: components that are left out, for someone else to write.
         progress: called after each tensor.
 
     Returns:
@@ -82,10 +84,11 @@ def convert_published(
     parts = published_parts(source, torch_dtype=dtype, clip_num_heads=clip_num_heads)
     tokenizer = load_tokenizer(parts.tokenizer_folder)
     _check_destination(source, destination, overwrite)
-    total = sum(tensor.nbytes for part in _components(parts).values() for tensor in _stored(part))
+    wanted = {name: part for name, part in _components(parts).items() if name not in without}
+    total = sum(tensor.nbytes for part in wanted.values() for tensor in _stored(part))
     with _written_aside(destination.resolve(), total + _SPARE_BYTES) as aside:
         done = 0
-        for component, part in _components(parts).items():
+        for component, part in wanted.items():
             for nbytes in _write_component(aside / component, part, max_shard_size):
                 done += nbytes
                 if progress:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 INTERRUPTED = 130
 """The exit code of a program that was interrupted from the keyboard."""
+FAILED = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,15 +30,17 @@ def _run(arguments: list[str] | None) -> int:
     import typer
 
     from magref.cli.app import app
-    from magref.errors import MagrefError
+    from magref.errors import MagrefError, SaidError
 
     try:
         code = app(args=arguments, prog_name="magref", standalone_mode=False)
+    except SaidError:
+        return FAILED
     except MagrefError as error:
         return _failed(str(error))
     except typer.TyperException as error:
         if not error.format_message():  # the help has been shown in place of an error
-            return 2
+            return FAILED
         return _failed(f"{error.format_message().rstrip('.')}; see magref --help")
     except typer.Abort:  # what typer makes of an interrupt
         return INTERRUPTED
@@ -46,4 +49,4 @@ def _run(arguments: list[str] | None) -> int:
 
 def _failed(sentence: str) -> int:
     print(f"magref: {sentence}", file=sys.stderr)
-    return 2
+    return FAILED

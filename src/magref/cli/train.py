@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ def train(
     if len(recipe) > 2 or action not in ("train", "cache"):
         raise InputError(f"{' '.join(recipe)} is not [cache] RECIPE; name one recipe")
     settings = read_recipe(name, changes or [])
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, quiet=os.environ.get("RANK", "0") != "0")  # torchrun's first speaks
     if plan:
         from magref.training.plan import plan_run, plan_table
 
@@ -71,17 +72,19 @@ def _cache(settings: object, console: Console) -> None:
     from magref.training.setup import make_cache
 
     assert isinstance(settings, Recipe)
-    counts = {"encoded": 0, "passed over": 0}
+    encoded = 0
 
     def on_sample(name: str, problem: str | None) -> None:
-        counts["encoded" if problem is None else "passed over"] += 1
+        nonlocal encoded
         if problem is not None:
             console.print(f"passed over {name}: {problem}", markup=False)
-        elif counts["encoded"] % 50 == 0:
-            console.print(f"{counts['encoded']} encoded", markup=False)
+            return
+        encoded += 1
+        if encoded % 50 == 0:
+            console.print(f"{encoded} encoded", markup=False)
 
-    make_cache(settings, on_sample=on_sample)
-    console.print(f"{counts['encoded']} samples encoded, {counts['passed over']} passed over", markup=False)
+    done, passed_over = make_cache(settings, on_sample=on_sample)
+    console.print(f"{done} samples encoded, {passed_over} passed over", markup=False)
 
 
 def _reporter(steps: int, console: Console) -> Callable[[int, Mapping[str, float]], None]:

@@ -6,6 +6,8 @@ processes, and each reads its own rows of each tensor from the files.
 
 from __future__ import annotations
 
+import copy
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 from magref.checkpoints import layout
 from magref.checkpoints.architecture import check_masked_guidance, diffusers_key, transformer_config
 from magref.checkpoints.headers import TensorEntry, read_json
+from magref.checkpoints.parts import transformer_dtype
 from magref.errors import CheckpointError
 from magref.models import Model
 
@@ -55,17 +58,17 @@ def find_transformer(model: Model) -> StoredTransformer:
     return StoredTransformer(config, tensors)
 
 
-def build_transformer(
-    config: Mapping[str, Any], *, device: torch.device | None = None, dtype: torch.dtype = torch.float32
-) -> WanTransformer3DModel:
-    """A transformer of these sizes; on the meta device its weights take no memory, to be filled by `fill`."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device(device or "cpu"):
-            return WanTransformer3DModel.from_config(dict(config))
-    finally:
-        torch.set_default_dtype(before)
+def build_transformer(config: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> WanTransformer3DModel:
+    """A transformer of these sizes whose weights take no memory, to be filled by `fill` or `draw`.
+
+    In a lower precision than float32, what diffusers keeps in float32 when it loads (norms, modulation, time) stays so.
+    """
+    with torch.device("meta"):
+        model = WanTransformer3DModel.from_config(dict(config))
+    kind = transformer_dtype(dtype)
+    for name, parameter in model.named_parameters():
+        parameter.data = parameter.data.to(kind(name))
+    return model
 
 
 def fill(model: WanTransformer3DModel, stored: StoredTransformer, device: torch.device) -> None:
@@ -93,6 +96,30 @@ def fill(model: WanTransformer3DModel, stored: StoredTransformer, device: torch.
         with safe_open(path, framework="pt") as file:
             for name in inside:
                 copy_own_part(parameters[name], file.get_slice(stored.tensors[names[name]][1]))
+
+
+def draw(model: WanTransformer3DModel, config: Mapping[str, Any], seed: int, device: torch.device) -> None:
+    """Give a model without memory random first values, as its layers draw them.
+
+    Each layer's come from the seed and its name alone, so that a model spread over processes, of which none holds more
+    than a layer of it whole, gets those of one process.
+    """
+    model.to_empty(device=device)
+    restore_positions(model, device)
+    parameters = dict(model.named_parameters())
+    for name, layer in build_transformer(config).named_modules():
+        prefix = f"{name}." if name else ""
+        shapes = {leaf: p.shape for leaf, p in layer.named_parameters(recurse=False)}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
+            if hasattr(layer, "reset_parameters"):
+                drawn = copy.deepcopy(layer).to_empty(device="cpu")
+                drawn.reset_parameters()
+                values = {leaf: drawn.get_parameter(leaf).detach() for leaf in shapes}
+            else:  # the tables of modulation, as diffusers draws them
+                values = {leaf: torch.randn(shape) / shape[-1] ** 0.5 for leaf, shape in shapes.items()}
+        for leaf, value in values.items():
+            copy_own_part(parameters[prefix + leaf], value)
 
 
 @torch.no_grad()

@@ -8,34 +8,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from magref.training.batches import Loader
 
 
 class Meter:
-    """Figures since the last time they were asked for."""
+    """Figures since the last time they were asked for.
 
-    def __init__(self, loader: Loader[Any]) -> None:
-        self._loader = loader
+    A GPU's work is waited for before the clock is read; without, a step's time would fall to whatever waits next.
+    """
+
+    def __init__(self, loader: Loader[Any], device: torch.device) -> None:
+        self._loader, self._device = loader, device
         self._losses: list[float] = []
         self._norms: list[float] = []
         self._prepared_s = 0.0
-        self._begun, self._waited_s = time.perf_counter(), loader.waited_s
+        self._begun, self._waited_s = self._now(), loader.waited_s
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
         """Count what happens inside as time for data."""
-        begun = time.perf_counter()
+        begun = self._now()
         yield
-        self._prepared_s += time.perf_counter() - begun
+        self._prepared_s += self._now() - begun
 
     def add(self, loss: float, norm: float) -> None:
         """Note one step."""
         self._losses.append(loss)
         self._norms.append(norm)
 
-    def figures(self, rate: float, samples: int) -> dict[str, float]:
+    def figures(self, rate: float, samples: int, skipped: int) -> dict[str, float]:
         """Means over the steps noted, of `samples` each, the time of one, and the share of it that data took."""
-        now = time.perf_counter()
+        now = self._now()
         elapsed = now - self._begun
         waited = self._loader.waited_s - self._waited_s + self._prepared_s
         steps = len(self._losses)
@@ -46,7 +56,7 @@ class Meter:
             "step_s": elapsed / steps,
             "samples_per_s": steps * samples / elapsed,
             "data_share": waited / elapsed,
-            "skipped": float(len(self._loader.skipped)),
+            "skipped": float(skipped),
         }
         self._losses, self._norms, self._prepared_s = [], [], 0.0
         self._begun, self._waited_s = now, self._loader.waited_s
@@ -55,12 +65,19 @@ class Meter:
 
 @contextmanager
 def stop_requests() -> Iterator[list[bool]]:
-    """A flag that an interrupt or a cluster's SIGTERM sets: the step is finished and saved. A second one ends it."""
+    """A flag that Ctrl-C or a cluster's SIGTERM sets: the step is finished and saved.
+
+    A second Ctrl-C ends it at once. SIGTERM may come several times for one request, from the cluster to every process
+    and from torchrun to its own, so that its repetition says nothing.
+    """
     flag = [False]
+    interrupted = False
 
     def on_signal(number: int, _frame: object) -> None:
-        if flag[0]:
+        nonlocal interrupted
+        if number == signal.SIGINT and interrupted:
             raise KeyboardInterrupt
+        interrupted = interrupted or number == signal.SIGINT
         flag[0] = True
 
     before = {}

@@ -15,6 +15,7 @@ import torch
 from magref.conditioning import Conditioning
 from magref.flow import TRAIN_TIMESTEPS, add_noise, flow_loss, training_sigmas
 from magref.training.encoding import caption_features, pad_texts, stack_conditioning
+from magref.training.parallel import Team
 
 
 @dataclass(frozen=True)
@@ -41,27 +42,30 @@ class Objective:
     tokenizer: Any
     text_tokens: int
     flow_shift: float
-    device: torch.device
+    team: Team
     bf16: bool
 
     def loss(self, examples: Sequence[Example], sigma: float | None = None) -> torch.Tensor:
         """The mean over examples of their mean squared errors; `sigma` fixes the noise level, for validation.
 
-        Examples whose references take different numbers of tokens go through the transformer apart.
+        Examples whose references take different numbers of tokens go through the transformer apart. All processes call
+        this together, each with its own examples: where the weights are spread, all must run the same number of passes.
         """
-        parts = [self._sum(group, sigma) for group in _alike(examples)]
+        groups = _alike(examples)
+        groups = _cut(groups, self.team.most(len(groups)))
+        parts = [self._sum(group, sigma) for group in groups]
         return torch.stack(parts).sum() / len(examples)
 
     def _sum(self, examples: Sequence[Example], sigma: float | None) -> torch.Tensor:
-        clean = torch.cat([example.clean for example in examples]).to(self.device)
+        clean = torch.cat([example.clean for example in examples]).to(self.team.device)
         drawn = [_draw(example, self.flow_shift) for example in examples]
-        noise = torch.cat([noise for noise, _ in drawn]).to(self.device)
-        sigmas = torch.cat([level for _, level in drawn]).to(self.device)
+        noise = torch.cat([noise for noise, _ in drawn]).to(self.team.device)
+        sigmas = torch.cat([level for _, level in drawn]).to(self.team.device)
         if sigma is not None:
             sigmas = torch.full_like(sigmas, sigma)
         conditioning = stack_conditioning([example.conditioning for example in examples])
-        conditioning = conditioning.to(self.device, torch.float32)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        conditioning = conditioning.to(self.team.device, torch.float32)
+        with torch.autocast(self.team.device.type, torch.bfloat16, enabled=self.bf16):
             predicted = self.velocity(add_noise(clean, noise, sigmas), sigmas, conditioning, [e.text for e in examples])
         return flow_loss(predicted, clean, noise).sum()
 
@@ -70,7 +74,7 @@ class Objective:
     ) -> torch.Tensor:
         """(B, C, T, h, w) noisy latents at levels (B,) -> the transformer's velocity, (B, C, T, h, w)."""
         if self.text_encoder is None:
-            rows = pad_texts([t.to(self.device) for t in texts if isinstance(t, torch.Tensor)], self.text_tokens)
+            rows = pad_texts([t.to(self.team.device) for t in texts if isinstance(t, torch.Tensor)], self.text_tokens)
         else:
             captions = [text for text in texts if isinstance(text, str)]
             rows = caption_features(captions, self.tokenizer, self.text_encoder, self.text_tokens)
@@ -98,3 +102,13 @@ def _alike(examples: Sequence[Example]) -> list[list[Example]]:
         shape = (example.conditioning.guidance.shape, None if embeds is None else embeds.shape)
         groups.setdefault(shape, []).append(example)
     return list(groups.values())
+
+
+def _cut(groups: list[list[Example]], count: int) -> list[list[Example]]:
+    """The same examples in `count` groups, the largest cut in two for each that is lacking."""
+    groups = sorted(groups, key=len)
+    while len(groups) < count:
+        largest = groups.pop()
+        half = len(largest) // 2
+        groups = sorted([*groups, largest[:half], largest[half:]], key=len)
+    return groups

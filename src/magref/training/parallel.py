@@ -1,12 +1,13 @@
-"""Processes under torchrun: who am I, FSDP2 over all of them, and activation checkpointing."""
+"""Processes under torchrun: who am I, what is agreed on, FSDP2 over all of them; and activation checkpointing."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,7 +15,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
-from magref.errors import ResourceError
+from magref.errors import MagrefError, ResourceError, SaidError
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(days=1)
+"""How long processes wait for one that writes a model or fills a cache; NCCL alone would give up after ten minutes."""
 
 _ATTENTION = (
     "_scaled_dot_product_flash_attention",
@@ -31,6 +37,8 @@ class Team:
     rank: int
     world: int
     device: torch.device
+    desk: Any = None
+    """The group over which words and waiting go, in the CPU's memory; None alone."""
 
     @classmethod
     def join(cls, device: str | None = None) -> Team:
@@ -54,7 +62,7 @@ class Team:
             return cls(0, 1, place)
         if not dist.is_initialized():
             dist.init_process_group("nccl" if kind == "cuda" else "gloo")
-        return cls(dist.get_rank(), world, place)
+        return cls(dist.get_rank(), world, place, dist.new_group(backend="gloo", timeout=_PATIENCE))
 
     @property
     def leads(self) -> bool:
@@ -68,10 +76,56 @@ class Team:
             values /= self.world
         return values
 
+    def most(self, count: int) -> int:
+        """The largest of all processes' counts."""
+        if self.world == 1:
+            return count
+        counts = torch.tensor(count)
+        dist.all_reduce(counts, dist.ReduceOp.MAX, group=self.desk)
+        return int(counts)
+
+    def gather(self, value: T) -> list[T]:
+        """What every process gives, in their order; it travels as a pickle."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value, group=self.desk)
+        return values
+
+    def each(self, work: Callable[[], T]) -> T:
+        """Every process does the work; where it fails in any, all of them end, and the first of those says why.
+
+        Raises:
+            MagrefError: of this process's own work.
+            SaidError: of another's.
+        """
+        if self.world == 1:
+            return work()
+        value: Any = None
+        problem: MagrefError | None = None
+        try:
+            value = work()
+        except MagrefError as error:
+            problem = error
+        problems = self.gather(None if problem is None else str(problem))
+        failed = [rank for rank, text in enumerate(problems) if text is not None]
+        if not failed:
+            return value
+        if problem is not None and failed[0] == self.rank:
+            raise problem
+        raise SaidError(problems[failed[0]])
+
+    def first(self, work: Callable[[], T]) -> T:
+        """The first process does the work for all, which get what comes out; errors as for `each`."""
+        told: list[Any] = [self.each(lambda: work() if self.leads else None)]
+        if self.world > 1:
+            dist.broadcast_object_list(told, group=self.desk)
+        return told[0]
+
     def wait(self) -> None:
         """Until all processes have come here."""
         if self.world > 1:
-            dist.barrier()
+            dist.barrier(group=self.desk)
 
     def leave(self) -> None:
         """End the process group."""

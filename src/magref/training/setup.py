@@ -24,6 +24,7 @@ from magref.training.examples import Buckets
 from magref.training.loading import (
     StoredTransformer,
     build_transformer,
+    draw,
     fill,
     find_transformer,
     initialise,
@@ -105,49 +106,43 @@ def cache_info(setting: Setting) -> CacheInfo:
     return CacheInfo(made_with=made_with, canvases=recipe.data.canvases)
 
 
-def make_cache(recipe: Recipe, *, on_sample: Callable[[str, str | None], None]) -> None:
+def make_cache(recipe: Recipe, *, on_sample: Callable[[str, str | None], None]) -> tuple[int, int]:
     """Encode the dataset into `data.cache`; several processes share the work. What is there already stays.
 
     Args:
-        on_sample: told each sample, with the reason where it could not be used.
+        on_sample: told each sample of this process, with the reason where it could not be used.
+
+    Returns:
+        How many samples all processes encoded, and how many could not be used.
     """
     if recipe.data.cache is None:
         raise InputError("the recipe names no cache; set data.cache to a folder")
-    setting, folder = prepare(recipe), Path(os.path.expanduser(recipe.data.cache))
+    folder, dataset = (Path(os.path.expanduser(name)) for name in (recipe.data.cache, recipe.data.dataset))
     team = Team.join()
-    if team.leads:
-        open_cache(folder, cache_info(setting), make=True)
-    team.wait()
-    encoders, _ = make_encoders(setting, team)
-    if team.leads:
-        fill_empty(folder, encoders, setting.buckets)
-    own = setting.samples[team.rank :: team.world]
-    dataset = Path(os.path.expanduser(recipe.data.dataset))
-    for name, problem in fill_cache(folder, dataset, own, encoders, setting.buckets, recipe.data):
-        on_sample(name, problem)
-    team.wait()
-    team.leave()
+    try:
+        setting = team.each(lambda: prepare(recipe))
+        team.first(lambda: open_cache(folder, cache_info(setting), make=True))
+        encoders, _ = make_encoders(setting, team)
+        team.first(lambda: fill_empty(folder, encoders, setting.buckets))
+        own = setting.samples[team.rank :: team.world]
+        counts = [0, 0]
+        for name, problem in fill_cache(folder, dataset, own, encoders, setting.buckets, recipe.data):
+            counts[problem is not None] += 1
+            on_sample(name, problem)
+        encoded, passed_over = zip(*team.gather(counts), strict=True)
+        return sum(encoded), sum(passed_over)
+    finally:
+        team.leave()
 
 
 def make_transformer(setting: Setting, team: Team) -> Any:
-    """The transformer with its weights, adapters where the recipe has them, spread over the team.
-
-    Raises:
-        ResourceError: 8-bit weights under several processes.
-    """
-    recipe = setting.recipe
+    """The transformer with its weights, adapters where the recipe has them, spread over the team."""
+    recipe, config = setting.recipe, setting.stored.config
     lora, precision = recipe.model.lora, recipe.optim.precision
-    if recipe.model.fresh:
-        transformer = initialise(lambda: build_transformer(setting.stored.config), recipe.seed).to(team.device)
-        team.shard(transformer, transformer.blocks, precision=precision)
-        return transformer.train()
-    alone = team.world == 1
     # Spread weights are kept in float32, since FSDP2 wants one type for frozen weights and adapters.
-    dtype = torch.bfloat16 if lora is not None and precision == "bf16" and alone else torch.float32
-    transformer = build_transformer(setting.stored.config, device=torch.device("meta"), dtype=dtype)
+    small = lora is not None and precision == "bf16" and team.world == 1
+    transformer = build_transformer(config, torch.bfloat16 if small else torch.float32)
     if lora is not None and lora.quantize == "int8":
-        if not alone:
-            raise ResourceError("8-bit weights cannot be spread over processes; set model.lora.quantize to none")
         fill(transformer, setting.stored, team.device)
         quantize(transformer, lora)
         add_lora(transformer, lora)
@@ -156,7 +151,10 @@ def make_transformer(setting: Setting, team: Team) -> Any:
     if lora is not None:
         add_lora(transformer, lora)
     team.shard(transformer, transformer.blocks, precision=precision)
-    fill(transformer, setting.stored, team.device)
+    if recipe.model.fresh:
+        draw(transformer, config, recipe.seed, team.device)
+    else:
+        fill(transformer, setting.stored, team.device)
     if lora is not None:
         fill_lora(transformer, recipe.seed)
     return transformer.train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +16,7 @@ from magref.dataset.format import Sample
 from magref.errors import InputError
 from magref.geometry import VideoShape
 from magref.training.batches import Drawn
-from magref.training.cache import SKIPPED_FILE, empty_file, note_skipped, read_encoded, sample_file
+from magref.training.cache import SKIPPED_FILE, empty_file, read_encoded, sample_file
 from magref.training.encoding import Encoders
 from magref.training.examples import Buckets, draw_canvas, first_frame_canvas, read_clip
 from magref.training.objective import Example
@@ -117,17 +118,19 @@ def drop(example: Example, empty: Empty | None, recipe: ObjectiveRecipe) -> Exam
     return example
 
 
-def usable(samples: list[Sample], buckets: Buckets, skipped: Path, cache: Path | None) -> list[tuple[str, VideoShape]]:
-    """The samples that have a bucket and, with a cache, lie in it; the others are noted with the reason."""
+def usable(
+    samples: list[Sample], buckets: Buckets, on_skip: Callable[[str, str], None], cache: Path | None
+) -> list[tuple[str, VideoShape]]:
+    """The samples that have a bucket and, with a cache, lie in it; `on_skip` is told the others with the reason."""
     found = []
     for sample in samples:
         try:
             shape = buckets.choose(sample.clip)
         except InputError as error:
-            note_skipped(skipped, sample.id, str(error))
+            on_skip(sample.id, str(error))
             continue
         if cache is not None and not sample_file(cache, sample.id).is_file():
-            note_skipped(skipped, sample.id, f"it is not in the cache; see {cache / SKIPPED_FILE}, or fill it again")
+            on_skip(sample.id, f"it is not in the cache; see {cache / SKIPPED_FILE}, or fill it again")
             continue
         found.append((sample.id, shape))
     return found

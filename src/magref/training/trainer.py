@@ -14,20 +14,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from PIL import Image
 from torch.distributed.fsdp import FSDPModule
 
-from magref.errors import MagrefError, ResourceError
+from magref.errors import OutputError, ResourceError
 from magref.flow import make_scheduler
 from magref.geometry import VideoShape
-from magref.outputs import writing
+from magref.outputs import write_errors, writing
 from magref.pipeline import MagrefPipeline
 from magref.references import Reference
 from magref.training.batches import Drawn, Loader, Order
-from magref.training.cache import note_skipped, open_cache
-from magref.training.checkpoints import checkpoints, load_checkpoint, open_run, save_checkpoint
+from magref.training.cache import SKIPPED_FILE, open_cache
+from magref.training.checkpoints import (
+    Seen,
+    check_seen,
+    kept,
+    load_checkpoint,
+    note_recipe,
+    open_run,
+    save_checkpoint,
+)
 from magref.training.examples import draw_canvas, read_clip
 from magref.training.export import export_lora, export_model
 from magref.training.logs import Logger, open_loggers
@@ -37,8 +46,9 @@ from magref.training.optim import Averages, build_optimizers, learning_rate, set
 from magref.training.parallel import Team, checkpoint_blocks
 from magref.training.recipe import Recipe
 from magref.training.setup import Setting, cache_info, make_encoders, make_transformer, prepare
+from magref.training.skipped import Skipped
 from magref.training.source import Cached, Encoding, Source, usable
-from magref.training.validation import validation_loss, validation_videos
+from magref.training.validation import Case, Stopped, validation_loss, validation_videos
 
 Report = Callable[[int, Mapping[str, float]], None]
 """Told each logged step and its figures."""
@@ -60,20 +70,28 @@ def train(recipe: Recipe, folder: Path, *, report: Report | None = None, team: T
     Raises:
         MagrefError: one sentence; checkpoints that were written before stay.
     """
-    setting = prepare(recipe)
     team = team or Team.join()
+    try:
+        setting = team.each(lambda: prepare(recipe))
+        team.first(lambda: _begin(setting, folder, team))
+        run = Run(setting, folder, team)
+        try:
+            return run.go(report or (lambda step, figures: None))
+        finally:
+            run.close()
+    finally:
+        team.leave()
+
+
+def _begin(setting: Setting, folder: Path, team: Team) -> None:
+    recipe = setting.recipe
     if recipe.optim.optimizer == "muon" and team.world > 1:
         raise ResourceError("muon runs in one process alone; set optim.optimizer to adamw")
+    if recipe.model.lora is not None and recipe.model.lora.quantize == "int8" and team.world > 1:
+        raise ResourceError("8-bit weights cannot be spread over processes; set model.lora.quantize to none")
     if recipe.data.cache is not None:
         open_cache(Path(os.path.expanduser(recipe.data.cache)), cache_info(setting), make=False)
-    if team.leads:
-        open_run(folder, recipe)
-    team.wait()
-    run = Run(setting, folder, team)
-    try:
-        return run.go(report or (lambda step, figures: None))
-    finally:
-        run.close()
+    open_run(folder, recipe)
 
 
 class Run:
@@ -83,8 +101,7 @@ class Run:
         recipe = setting.recipe
         self.setting, self.recipe, self.folder, self.team = setting, recipe, folder, team
         self.loggers: list[Logger] = []
-        if team.leads:
-            self.loggers = open_loggers(recipe.loggers, folder, recipe.model_dump(mode="json"))
+        team.first(self._open_loggers)
         self.encoders, text_encoder = make_encoders(setting, team, idle=recipe.data.cache is not None)
         self.transformer = make_transformer(setting, team)
         self.models = torch.nn.ModuleDict({"transformer": self.transformer})
@@ -100,21 +117,26 @@ class Run:
             self.encoders.tokenizer,
             self.encoders.text_tokens,
             setting.defaults.flow_shift,
-            team.device,
+            team,
             recipe.optim.precision == "bf16",
         )
+        self.skipped = Skipped(folder / SKIPPED_FILE, team)
         self.source, training, self.held_out = self._data()
-        self.order = Order(
-            training, batch=recipe.optim.batch, passes=recipe.optim.accumulate, world=team.world, seed=recipe.seed
-        )
+        batch, passes = recipe.optim.batch, recipe.optim.accumulate
+        self.order = team.each(lambda: Order(training, batch=batch, passes=passes, world=team.world, seed=recipe.seed))
+        self.samples_per_step = batch * passes * team.world
+        self.seen = Seen.of(training, [name for name, _ in self.held_out], self.samples_per_step)
+
+    def _open_loggers(self) -> None:
+        with write_errors(self.folder):
+            self.loggers = open_loggers(self.recipe.loggers, self.folder, self.recipe.model_dump(mode="json"))
 
     def _data(self) -> tuple[Source, list[tuple[str, VideoShape]], list[tuple[str, VideoShape]]]:
         """The source of examples, the training samples and those for validation."""
         recipe, setting = self.recipe, self.setting
         cache = None if recipe.data.cache is None else Path(os.path.expanduser(recipe.data.cache))
-        skipped = self.folder / ("skipped.jsonl" if self.team.leads else f"skipped-{self.team.rank}.jsonl")
-        skipped.unlink(missing_ok=True)
-        found = usable(setting.samples, setting.buckets, skipped, cache)
+        found = self.team.first(lambda: usable(setting.samples, setting.buckets, self.skipped.note, cache))
+        self.skipped.share()
         samples = {sample.id: sample for sample in setting.samples}
         held_out = min(recipe.validation.samples, len(found) // 2)
         source: Source
@@ -123,7 +145,6 @@ class Run:
         else:
             dataset = Path(os.path.expanduser(recipe.data.dataset))
             source = Encoding(dataset, samples, self.encoders, setting.buckets, recipe)
-        self.skipped = skipped
         return source, found[held_out:], found[:held_out]
 
     def restore(self, step: int | None = None) -> int:
@@ -133,18 +154,13 @@ class Run:
     def go(self, report: Report) -> Finished:
         """All steps from the newest checkpoint on."""
         recipe, team = self.recipe, self.team
+        team.first(lambda: check_seen(self.folder, self.seen))
+        team.first(lambda: note_recipe(self.folder, recipe))
         first = self.restore()
         if recipe.optim.compile:
             self.transformer.compile_repeated_blocks()  # after loading: compiled blocks have other names
-        loader = Loader(
-            self.order,
-            team.rank,
-            self.source.read,
-            lambda name, reason: note_skipped(self.skipped, name, reason),
-            workers=recipe.data.workers,
-        )
-        meter = Meter(loader)
-        saved = first
+        loader = Loader(self.order, team.rank, self.source.read, self.skipped.note, workers=recipe.data.workers)
+        meter = Meter(loader, team.device)
         with stop_requests() as stop:
             for number, passes in enumerate(loader.steps(first, recipe.optim.steps), first):
                 with meter.preparing():
@@ -154,17 +170,19 @@ class Run:
                 meter.add(loss, norm)
                 last = done == recipe.optim.steps or wanted
                 if done % LOG_EVERY == 0 or last:
-                    samples = recipe.optim.batch * recipe.optim.accumulate * team.world
-                    figures = meter.figures(learning_rate(recipe.optim, number), samples)
-                    self._log(done, figures, report)
-                if done % recipe.save_every == 0 or last:
+                    rate = learning_rate(recipe.optim, number)
+                    self._log(done, meter.figures(rate, self.samples_per_step, self.skipped.share()), report)
+                saved = done % recipe.save_every == 0 or last
+                if saved:
                     self._save(done)
-                    saved = done
-                if done % recipe.validation.every == 0 and self.held_out:
-                    self._validate(done, report)
+                if done % recipe.validation.every == 0 and self.held_out and not wanted:
+                    wanted = not self._validate(done, report, stop)
+                    if wanted and not saved:
+                        self._save(done)
                 if wanted:
-                    return Finished(saved, None)
-        return Finished(recipe.optim.steps, self._export())
+                    return Finished(done, None)
+        with self._losing_nothing():
+            return Finished(recipe.optim.steps, self._export())
 
     def step(self, number: int, passes: Sequence[Sequence[Example]], *, stopping: bool) -> tuple[float, float, bool]:
         """One update; returns the loss over all processes, the gradient's norm, and whether any is asked to stop."""
@@ -172,8 +190,9 @@ class Run:
         torch.manual_seed(zlib.crc32(f"{self.recipe.seed}/{number}/{self.team.rank}".encode()))  # for dropout layers
         set_learning_rate(self.optimizers, learning_rate(recipe, number))
         total = torch.zeros((), device=self.team.device)
-        for index, examples in enumerate(passes):
-            self._synchronise(index == len(passes) - 1)
+        for examples in passes:
+            # Spread gradients are summed over the processes after each pass: left until the last one, every process
+            # would keep them whole, which at 14B is 65 GB.
             loss = self.objective.loss(examples) / len(passes)
             loss.backward()
             total += loss.detach()
@@ -182,7 +201,7 @@ class Run:
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         value, length = float(seen[0]), float(norm)
         if not (math.isfinite(value) and math.isfinite(length)):
-            raise self._not_finite(number)
+            self.team.first(lambda: self._not_finite(number))
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -190,28 +209,33 @@ class Run:
             self.averages.update(number)
         return value, length, bool(seen[1] > 0)
 
-    def _synchronise(self, wanted: bool) -> None:
-        for model in self.models.values():
-            if isinstance(model, FSDPModule):
-                model.set_requires_gradient_sync(wanted)
-
-    def _not_finite(self, number: int) -> MagrefError:
-        kept = checkpoints(self.folder)
-        last = f"the checkpoint of step {kept[-1][0]} is kept" if kept else "no checkpoint had been written"
-        return ResourceError(
-            f"the loss is not a number at step {number + 1}; {last}: lower optim.learning_rate, or look at the samples"
+    def _not_finite(self, number: int) -> NoReturn:
+        raise ResourceError(
+            f"the loss is not a number at step {number + 1}; {kept(self.folder)}: lower optim.learning_rate, or look "
+            "at the samples"
         )
 
     def _save(self, step: int) -> None:
-        save_checkpoint(
-            self.folder, step, self.models, self.optimizers, self.averages, self.team, keep=self.recipe.keep
-        )
+        state = (self.models, self.optimizers, self.averages, self.seen, self.team)
+        save_checkpoint(self.folder, step, *state, keep=self.recipe.keep)
 
     def _log(self, step: int, figures: Mapping[str, float], report: Report) -> None:
-        for logger in self.loggers:
-            logger.figures(step, figures)
-        if self.team.leads:
+        def tell() -> None:
+            for logger in self.loggers:
+                with write_errors(self.folder):
+                    logger.figures(step, figures)
             report(step, figures)
+
+        with self._losing_nothing():
+            self.team.first(tell)
+
+    @contextmanager
+    def _losing_nothing(self) -> Iterator[None]:
+        """Where something else than a checkpoint cannot be written, say that none is lost."""
+        try:
+            yield
+        except OutputError as error:
+            raise OutputError(f"{error} ({kept(self.folder)}, and the same command goes on from there)") from error
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -224,43 +248,56 @@ class Run:
             if self.averages is not None:
                 self.averages.swap()
 
-    def _validate(self, step: int, report: Report) -> None:
-        examples = []
-        for number, (name, _) in enumerate(self.held_out):
-            try:
-                read = self.source.read(Drawn(name, number, ()))
-            except MagrefError as error:
-                note_skipped(self.skipped, name, str(error))
-                continue
-            examples.append(self.source.example(read, dropout=False))
-        with self.averaged():
-            self.models.eval()
-            if examples:
-                self._log(step, {"validation_loss": validation_loss(self.objective, examples)}, report)
-            self._show(step, [(name, shape) for name, shape in self.held_out if name in {e.name for e in examples}])
-            self.models.train()
-        for model in self.models.values():
-            if isinstance(model, FSDPModule):
-                model.reshard()  # what was gathered without gradients holds the averages
+    @contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        """The averages, without dropout; after it, the weights are trained on."""
+        try:
+            with self.averaged():
+                self.models.eval()
+                try:
+                    yield
+                finally:
+                    self.models.train()
+        finally:
+            for model in self.models.values():
+                if isinstance(model, FSDPModule):
+                    model.reshard()  # what was gathered without gradients holds the averages
 
-    def _show(self, step: int, held_out: Sequence[tuple[str, VideoShape]]) -> None:
-        """Videos of the first samples."""
-        cases = self._cases(held_out[: self.recipe.validation.videos])
-        if not cases:
+    def _validate(self, step: int, report: Report, stop: Sequence[bool]) -> bool:
+        """The loss and videos of held-out samples; returns whether it came to its end before the run was to stop."""
+
+        def read(number: int, name: str) -> Example:
+            return self.source.example(self.source.read(Drawn(name, number, ())), dropout=False)
+
+        names = [name for name, _ in self.held_out]
+        try:
+            with self._at_rest():
+                loss, used = validation_loss(self.objective, names, read, self.skipped.note, self.team, stop)
+                if loss is not None:
+                    self._log(step, {"validation_loss": loss}, report)
+                chosen = [(name, shape) for name, shape in self.held_out if name in used]
+                self._show(step, chosen[: self.recipe.validation.videos], stop)
+        except Stopped:
+            return False
+        return True
+
+    def _show(self, step: int, held_out: Sequence[tuple[str, VideoShape]], stop: Sequence[bool]) -> None:
+        """Videos of these samples."""
+        if not held_out:
             return
-        encoders = (self.encoders.vae, self.encoders.text_encoder, self.encoders.image_encoder)
-        idle = [model for model in encoders if model is not None and model.device != self.team.device]
-        for model in idle:
-            model.to(self.team.device)
         folder = self.folder / "samples" / f"step-{step:08d}"
-        sheet = validation_videos(self.pipeline(), cases, folder, held_out[0][1], self.team)
-        for model in idle:
-            model.to("cpu")
-        for logger in self.loggers:
-            if sheet is not None:
-                logger.picture(step, "validation", sheet.convert("RGB"))
+        cases = self.team.each(lambda: self._cases(held_out))
+        with self.pipeline() as pipeline, self._losing_nothing():
+            sheet = validation_videos(pipeline, cases, folder, self.team, stop)
 
-    def _cases(self, held_out: Sequence[tuple[str, VideoShape]]) -> list[tuple[str, list[Reference]]]:
+            def tell() -> None:
+                for logger in self.loggers:
+                    with write_errors(self.folder):
+                        logger.picture(step, "validation", sheet.convert("RGB"))
+
+            self.team.first(tell)
+
+    def _cases(self, held_out: Sequence[tuple[str, VideoShape]]) -> list[Case]:
         """Captions and references to generate videos of."""
         samples = {sample.id: sample for sample in self.setting.samples}
         dataset, data = Path(os.path.expanduser(self.recipe.data.dataset)), self.recipe.data
@@ -273,47 +310,68 @@ class Run:
             else:
                 canvas = draw_canvas(dataset, samples[name], shape, plain, (self.recipe.seed, 0))
                 references = [Reference(reference.rgb, role=reference.role) for reference in canvas.references]
-            cases.append((samples[name].caption, references))
+            cases.append(Case(samples[name].caption, references, shape))
         return cases
 
-    def pipeline(self) -> MagrefPipeline:
-        """The models as they are, as a pipeline; within `averaged`, their averages."""
+    @contextmanager
+    def pipeline(self) -> Iterator[MagrefPipeline]:
+        """The models as they are, as a pipeline; within `averaged`, their averages.
+
+        Encoders that idle in the CPU's memory come to the run's device for as long.
+        """
         text_encoder = self.objective.text_encoder or self.encoders.text_encoder
-        pipeline = MagrefPipeline(
-            self.transformer,
-            self.encoders.vae,
-            text_encoder,
-            self.encoders.tokenizer,
-            make_scheduler("unipc"),
-            self.encoders.image_encoder,
-            self.setting.defaults.model_dump(),
-        )
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
+        encoders = (self.encoders.vae, text_encoder, self.encoders.image_encoder)
+        idle = [model for model in encoders if model is not None and model.device != self.team.device]
+        try:
+            for model in idle:
+                model.to(self.team.device)
+            pipeline = MagrefPipeline(
+                self.transformer,
+                self.encoders.vae,
+                text_encoder,
+                self.encoders.tokenizer,
+                make_scheduler("unipc"),
+                self.encoders.image_encoder,
+                self.setting.defaults.model_dump(),
+            )
+            pipeline.set_progress_bar_config(disable=True)
+            yield pipeline
+        finally:
+            for model in idle:
+                model.to("cpu")
 
     def _export(self) -> Path:
         """Write the result; one of an earlier, shorter part of the run stays beside it."""
-        name = "model" if self.recipe.model.lora is None else "lora.safetensors"
-        path, record = self.folder / name, self.folder / "exported.json"
-        done = json.loads(record.read_text()) if record.exists() else {}
-        steps = self.recipe.optim.steps
-        if done.get("steps") == steps and (self.folder / done["name"]).exists():
-            return self.folder / str(done["name"])
-        if path.exists():
-            path = self.folder / f"{path.stem}-{steps}{path.suffix}"
+        path, written = self.team.first(self._place)
+        if written:
+            return path
         with self.averaged():
             if self.recipe.model.lora is not None:
                 export_lora(path, self.transformer, self.recipe.model.lora, self.team)
             else:
                 text_encoder = self.objective.text_encoder
                 export_model(path, self.setting.base, self.transformer, text_encoder, self.setting.defaults, self.team)
-        if self.team.leads:
-            with writing(record, overwrite=True) as temporary:
-                temporary.write_text(json.dumps({"steps": steps, "name": path.name}), encoding="utf-8")
+        self.team.first(lambda: self._note_export(path))
         return path
 
+    def _place(self) -> tuple[Path, bool]:
+        """Where the result goes, and whether it is there already."""
+        name, steps = "model" if self.recipe.model.lora is None else "lora.safetensors", self.recipe.optim.steps
+        path, record = self.folder / name, self._export_record
+        done = json.loads(record.read_text()) if record.exists() else {}
+        if done.get("steps") == steps and (self.folder / done["name"]).exists():
+            return self.folder / str(done["name"]), True
+        return (self.folder / f"{path.stem}-{steps}{path.suffix}" if path.exists() else path), False
+
+    def _note_export(self, path: Path) -> None:
+        with writing(self._export_record, overwrite=True) as temporary:
+            temporary.write_text(json.dumps({"steps": self.recipe.optim.steps, "name": path.name}), encoding="utf-8")
+
+    @property
+    def _export_record(self) -> Path:
+        return self.folder / "exported.json"
+
     def close(self) -> None:
-        """Write what the loggers hold, and leave the team."""
+        """Write what the loggers hold."""
         for logger in self.loggers:
             logger.close()
-        self.team.leave()

@@ -1,14 +1,22 @@
-"""Looking at a run: the loss on samples that it does not train on, and videos of some of them."""
+"""Looking at a run: the loss on samples that it does not train on, and videos of some of them.
+
+The samples are dealt out to the processes, and each takes its own. Where the weights are spread, every pass takes all
+processes: one that has nothing left of its own repeats a sample, which is not counted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from magref.errors import MagrefError
 from magref.geometry import VideoShape
 from magref.outputs import write_image
 from magref.pipeline import MagrefPipeline
@@ -16,42 +24,133 @@ from magref.references import Reference
 from magref.sheets import stacked_strips, video_strip
 from magref.training.objective import Example, Objective
 from magref.training.parallel import Team
-from magref.video import write_video
+from magref.video import Frames, write_video
 
 NOISE_LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """The loss is the mean over these: drawn at random, few samples would give a figure of chance."""
 
 
+class Stopped(Exception):  # noqa: N818 - no error
+    """The run was asked to stop, and all processes know."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A video to generate: what is asked for, and its size."""
+
+    caption: str
+    references: list[Reference]
+    shape: VideoShape
+
+
+def obey(team: Team, stop: Sequence[bool]) -> None:
+    """Stop all processes where any of them is asked to; all call it together.
+
+    Raises:
+        Stopped: one is.
+    """
+    if team.most(int(stop[0])):
+        raise Stopped
+
+
+def dealt(count: int, team: Team) -> Iterator[tuple[int, bool]]:
+    """In rounds, the number of one of `count` things for this process, and whether it is its own to count."""
+    for start in range(0, count, team.world):
+        number = start + team.rank
+        yield number % count, number < count
+
+
 @torch.no_grad()
-def validation_loss(objective: Objective, examples: Sequence[Example]) -> float:
-    """The loss over examples that stay the same throughout the run, with the same noise."""
-    losses = [objective.loss([example], sigma=level) for example in examples for level in NOISE_LEVELS]
-    return float(torch.stack(losses).mean())
+def validation_loss(
+    objective: Objective,
+    held_out: Sequence[str],
+    read: Callable[[int, str], Example],
+    on_skip: Callable[[str, str], None],
+    team: Team,
+    stop: Sequence[bool],
+) -> tuple[float | None, list[str]]:
+    """The loss over samples that stay the same throughout the run, with the same noise; and the names of these.
+
+    Args:
+        held_out: names of samples; what cannot be read is left out, and told to `on_skip`.
+        read: encodes one, by its number and name.
+        stop: is set from outside when the run is to stop.
+
+    Returns:
+        The mean, the same in every process and for any number of them; None where no sample can be read.
+
+    Raises:
+        Stopped: between two samples.
+    """
+    own: list[tuple[int, str, list[float]]] = []
+    for number, counts in dealt(len(held_out), team):
+        obey(team, stop)
+        # Where its own cannot be read, any that can be takes part.
+        others = [*range(number, len(held_out)), *range(number)]
+        place, example = _readable([(place, held_out[place]) for place in others], read, on_skip)
+        if any(team.gather(example is None)):
+            return None, []
+        assert example is not None
+        losses = [float(objective.loss([example], sigma=level)) for level in NOISE_LEVELS]
+        if counts and place == number:
+            own.append((number, example.name, losses))
+    found = sorted(row for rows in team.gather(own) for row in rows)
+    values = [loss for _, _, losses in found for loss in losses]
+    return (sum(values) / len(values) if values else None), [name for _, name, _ in found]
+
+
+def _readable(
+    places: Sequence[tuple[int, str]],
+    read: Callable[[int, str], Example],
+    on_skip: Callable[[str, str], None],
+) -> tuple[int, Example | None]:
+    """The first of these samples that can be read."""
+    for place, name in places:
+        try:
+            return place, read(place, name)
+        except MagrefError as error:
+            on_skip(name, str(error))
+    return -1, None
 
 
 def validation_videos(
     pipeline: MagrefPipeline,
-    cases: Sequence[tuple[str, list[Reference]]],
+    cases: Sequence[Case],
     folder: Path,
-    shape: VideoShape,
     team: Team,
-) -> Image.Image | None:
-    """Generate each caption with its references and write the videos and a contact sheet, which is returned.
+    stop: Sequence[bool],
+) -> Image.Image:
+    """Generate the cases, each by one process, and write the videos and a contact sheet, which is returned.
 
-    Every process takes part, since the weights may be spread over all of them; the first one writes.
+    Raises:
+        Stopped: after any sampling step.
     """
-    strips, labels = [], []
-    for number, (caption, references) in enumerate(cases):
+
+    def on_step(*_: Any) -> None:
+        obey(team, stop)
+
+    own: list[tuple[int, Image.Image]] = []
+    for number, counts in dealt(len(cases), team):
+        case = cases[number]
         out = pipeline(
-            caption, references, seed=number, height=shape.height, width=shape.width, num_frames=shape.frames
+            case.caption,
+            case.references,
+            seed=number,
+            height=case.shape.height,
+            width=case.shape.width,
+            num_frames=case.shape.frames,
+            callback_on_step_end=on_step,
         )
-        if team.leads:
-            frames = np.stack([np.asarray(frame) for frame in out.frames])
-            write_video(frames, folder / f"{number}.mp4", fps=pipeline.defaults.fps, overwrite=True)
-            strips.append(video_strip(frames, out.canvas.image))
-            labels.append(caption)
-    if not strips:
-        return None
-    sheet = stacked_strips(strips, labels)
-    write_image(sheet, folder / "sheet.png", overwrite=True)
+        frames = np.stack([np.asarray(frame) for frame in out.frames])
+        team.each(partial(_write, frames, folder / f"{number}.mp4" if counts else None, pipeline.defaults.fps))
+        if counts:
+            own.append((number, video_strip(frames, out.canvas.image)))
+    strips = dict(row for rows in team.gather(own) for row in rows)
+    sheet = stacked_strips([strips[number] for number in sorted(strips)], [case.caption for case in cases])
+    team.first(lambda: write_image(sheet, folder / "sheet.png", overwrite=True))
     return sheet
+
+
+def _write(frames: Frames, path: Path | None, fps: float) -> None:
+    if path is not None:
+        write_video(frames, path, fps=fps, overwrite=True)
