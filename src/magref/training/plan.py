@@ -5,6 +5,7 @@ Estimates: matrix products alone are counted, and activations by the tensors tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 from rich.filesize import decimal
 from rich.table import Table
 
+from magref.checkpoints.layout import stored_entries
 from magref.errors import InputError
 from magref.geometry import Strides, VideoShape
-from magref.models import find_model
+from magref.models import Model, find_model
 from magref.settings import GenerationDefaults
 from magref.training.loading import build_transformer, find_transformer
 from magref.training.recipe import Recipe
@@ -23,6 +25,8 @@ UTILISATION = 0.4
 """Share of a processor's peak that training reaches; an assumption, for others report 0.18 to 0.33 of it."""
 _KEPT_PER_TOKEN = 34
 """Tensors of the model's width that a block keeps for its backward pass, 2 bytes an element; attention by flash."""
+WAN_ENCODERS = {"vae": 126_892_531, "text_encoder": 5_680_910_336, "image_encoder": 630_766_080}
+"""Parameters of Wan2.1's encoders: its VAE, umT5-xxl, and CLIP ViT-H's vision half."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ GPUS = {
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Sizes, work and time of a run; memory is of one processor."""
+    """Sizes, work and time of a run; memory is of one processor, and beside it of the CPU for one process."""
 
     gpu: Gpu
     gpus: int
@@ -59,6 +63,8 @@ class RunPlan:
     samples_per_day: float
     days: float
     memory_bytes: Mapping[str, float]
+    idle_bytes: float
+    """Encoders of a run with a cache, in the CPU's memory but while validation videos are generated."""
 
     @property
     def fits(self) -> bool:
@@ -76,16 +82,17 @@ def plan_run(recipe: Recipe, *, gpu: str, gpus: int) -> RunPlan:
     """
     if gpu not in GPUS:
         raise InputError(f"the processor {gpu!r} is unknown; use one of {', '.join(GPUS)}")
-    config, strides, defaults = _sizes(recipe)
-    import torch
-
+    config, encoders, strides, defaults = _sizes(recipe)
     from magref.training.lora import add_lora
 
-    transformer = build_transformer(config, device=torch.device("meta"))
+    transformer = build_transformer(config)
     parameters = sum(p.numel() for p in transformer.parameters())
     if recipe.model.lora is not None:
         add_lora(transformer, recipe.model.lora)
     trained = sum(p.numel() for p in transformer.parameters() if p.requires_grad)
+    if recipe.model.text_encoder:
+        own = encoders.pop("text_encoder")
+        parameters, trained = parameters + own, trained + own
     sizes = recipe.data.sizes or ((defaults.width, defaults.height),)
     frames = max(recipe.data.frames or (defaults.num_frames,))
     width, height = max(sizes, key=lambda size: size[0] * size[1])
@@ -107,7 +114,8 @@ def plan_run(recipe: Recipe, *, gpu: str, gpus: int) -> RunPlan:
         samples_per_step=samples,
         samples_per_day=per_day,
         days=recipe.optim.steps * samples / per_day,
-        memory_bytes=_memory(recipe, config, parameters, trained, tokens, gpus),
+        memory_bytes=_memory(recipe, config, parameters, trained, tokens, gpus, _encoder_bytes(recipe, encoders)),
+        idle_bytes=_encoder_bytes(recipe, encoders) if recipe.data.cache is not None else 0,
     )
 
 
@@ -136,12 +144,15 @@ def plan_table(plan: RunPlan) -> Table:
     for name, size in plan.memory_bytes.items():
         table.add_row(f"memory: {name}", decimal(int(size)))
     total = sum(plan.memory_bytes.values())
+    if plan.idle_bytes:
+        table.add_row("the CPU's memory", f"{decimal(int(plan.idle_bytes))} a process, of encoders that videos need")
     verdict = "fits" if plan.fits else "does not fit"
     table.add_row("memory of one", f"{decimal(int(total))} of {decimal(int(plan.gpu.memory_bytes))}: {verdict}")
     return table
 
 
-def _sizes(recipe: Recipe) -> tuple[Mapping[str, Any], Strides, GenerationDefaults]:
+def _sizes(recipe: Recipe) -> tuple[Mapping[str, Any], dict[str, int], Strides, GenerationDefaults]:
+    """The transformer's configuration, the encoders' parameters, and how the model generates."""
     from magref.checkpoints.architecture import magref_14b_config
     from magref.errors import CheckpointError
 
@@ -150,12 +161,35 @@ def _sizes(recipe: Recipe) -> tuple[Mapping[str, Any], Strides, GenerationDefaul
     except CheckpointError:
         if "14B" not in recipe.model.base:
             raise
-        return magref_14b_config(), Strides(), GenerationDefaults()
-    return find_transformer(base).config, base.strides, base.defaults
+        return magref_14b_config(), dict(WAN_ENCODERS), Strides(), GenerationDefaults()
+    return find_transformer(base).config, _encoders(base), base.strides, base.defaults
+
+
+def _encoders(base: Model) -> dict[str, int]:
+    if base.layout == "published":
+        from magref.checkpoints.published import published_parts
+
+        parts = published_parts(base.folder)
+        models = {"vae": parts.vae, "text_encoder": parts.text_encoder, "image_encoder": parts.image_encoder}
+        return {name: sum(math.prod(part.shape(n)) for n in part.reads) for name, part in models.items() if part}
+    stored = stored_entries(base.folder)
+    return {name: sum(math.prod(e.shape) for e in stored[name].values()) for name in WAN_ENCODERS if name in stored}
+
+
+def _encoder_bytes(recipe: Recipe, encoders: Mapping[str, int]) -> float:
+    """Of the frozen models before the transformer, without what they compute: the VAE stays in float32."""
+    element = 2 if recipe.optim.precision == "bf16" else 4
+    return float(sum(count * (4 if name == "vae" else element) for name, count in encoders.items()))
 
 
 def _memory(
-    recipe: Recipe, config: Mapping[str, Any], parameters: int, trained: int, tokens: int, gpus: int
+    recipe: Recipe,
+    config: Mapping[str, Any],
+    parameters: int,
+    trained: int,
+    tokens: int,
+    gpus: int,
+    encoders: float,
 ) -> dict[str, float]:
     """Bytes on one processor, by what they are for."""
     optim, lora = recipe.optim, recipe.model.lora
@@ -176,11 +210,14 @@ def _memory(
     block = _KEPT_PER_TOKEN * rows * dim * element
     inputs = layers * rows * dim * element
     # Selective checkpointing keeps three attentions of a block: over itself, the text and the image.
-    memory["activations"] = {
-        "none": layers * block,
-        "selective": 4 * inputs + block,
-        "full": inputs + block,
-    }[optim.checkpointing]
+    activations = {"none": layers * block, "selective": 4 * inputs + block, "full": inputs + block}[optim.checkpointing]
+    if recipe.data.cache is None:
+        memory["encoders"] = encoders
+    elif recipe.validation.videos and encoders > activations:
+        activations = 0
+        memory["encoders, while videos are generated"] = encoders
+    if activations:
+        memory["activations"] = activations
     if gpus > 1:
         memory["two gathered blocks"] = 2 * element * parameters / layers
     return memory
