@@ -15,15 +15,15 @@ class Budget:
     """Equal for all mechanisms."""
 
     base_samples: int = 4000
-    base_steps: int = 6000
+    base_steps: int = 5000
     samples: int = 2400
-    steps: int = 2000
-    marks: tuple[int, ...] = (250, 500, 1000, 2000)
+    steps: int = 1200
+    marks: tuple[int, ...] = (300, 600, 1200)
     """Steps after which each run is measured."""
     seeds: tuple[int, ...] = (0, 1)
     canvases: int = 3
     batch: int = 16
-    cases: int = 50
+    cases: int = 32
     """Videos of each group."""
     shown: int = 3
     """Of these, so many are kept to be looked at."""
