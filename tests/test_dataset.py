@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ from PIL import Image
 from pydantic import ValidationError
 
 from magref.cli import main
+from magref.dataset import rows as rows_module
 from magref.dataset import store
 from magref.dataset.check import check_dataset
 from magref.dataset.format import Clip, DatasetInfo, Picture, Provenance, Sample, Subject, file_name, find_span
 from magref.dataset.importing import import_folder
+from magref.dataset.rows import Rows
 from magref.dataset.shards import export_shards
-from magref.dataset.store import Dataset, DatasetWriter, NewPicture, NewSubject
+from magref.dataset.store import Dataset, DatasetWriter, NewPicture, NewSubject, read_picture
 from magref.errors import InputError, OutputError, ResourceError
 from magref.video import read_video, write_video
 
@@ -260,10 +263,92 @@ class TestCheck:
         with pytest.raises(InputError, match=sentence):
             problems(folder)
 
-    def test_a_damaged_manifest_is_named(self, folder):
-        (folder / "manifest/part-00000.parquet").write_bytes(b"PAR1 not really")
-        with pytest.raises(InputError, match=r"part-00000\.parquet cannot be read"):
-            problems(folder)
+    @pytest.mark.parametrize("damage", ["no parquet", "cut off", "no text"])
+    def test_a_damaged_manifest_is_named(self, folder, damage):
+        part = folder / "manifest/part-00000.parquet"
+        whole = part.read_bytes()
+        content = {
+            "no parquet": b"PAR1 not really",
+            "cut off": whole[: len(whole) // 2],
+            "no text": whole.replace(b"two.b", b"two\xff\xfe"),
+        }
+        part.write_bytes(content[damage])
+        dataset = Dataset(folder)
+        for read in (lambda: problems(folder), dataset.ids, lambda: list(dataset), lambda: Rows(dataset)):
+            with pytest.raises(InputError, match=r"part-00000\.parquet cannot be read .*; copy it anew"):
+                read()
+        if damage != "no text":
+            with pytest.raises(InputError, match=r"part-00000\.parquet cannot be read"):
+                len(dataset)
+
+    def test_a_manifest_without_ids_is_named(self, folder):
+        import pyarrow.parquet as pq
+
+        part = folder / "manifest/part-00000.parquet"
+        pq.write_table(pq.read_table(part).drop_columns("id"), part)
+        for read in (Dataset(folder).ids, lambda: problems(folder)):
+            with pytest.raises(InputError, match=r"part-00000\.parquet has no column id"):
+                read()
+
+    @pytest.mark.parametrize("damage", ["cut off", "short header", "no picture"])
+    def test_a_damaged_picture_is_named(self, folder, damage):
+        path = folder / "pictures/one/ball-0.png"
+        whole = path.read_bytes()
+        header = b"IHDR" + bytes(5)
+        content = {
+            "cut off": whole[:-40],
+            "short header": whole[:8] + (5).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big"),
+            "no picture": b"no picture",
+        }
+        path.write_bytes(content[damage])
+        with pytest.raises(InputError, match=r"ball-0\.png cannot be read .*; replace it"):
+            read_picture(path)
+        assert problems(folder) == ["one: pictures/one/ball-0.png cannot be read"]
+
+
+class TestRows:
+    """Samples by their ids, from any row group of any part."""
+
+    @pytest.fixture
+    def large(self, folder):
+        """A hundred rows in parts of forty, their row groups of seven."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        part = folder / "manifest/part-00000.parquet"
+        row = pq.read_table(part).to_pylist()[0]
+        for number in range(3):
+            rows = [row | {"id": f"s{n}"} for n in range(40 * number, min(100, 40 * (number + 1)))]
+            table = pa.Table.from_pylist(rows, schema=store._schema())
+            pq.write_table(table, part.with_name(f"part-{number:05d}.parquet"), row_group_size=7)
+        return folder
+
+    def test_every_sample_is_the_one_of_the_manifest(self, large):
+        dataset = Dataset(large)
+        rows = Rows(dataset)
+        samples = list(dataset)
+        assert len(samples) == 100
+        for sample in [*samples[::-7], samples[0]]:
+            assert rows[sample.id] == sample
+
+    def test_only_ids_and_places_stay_in_memory(self, large, monkeypatch):
+        read = []
+        genuine = rows_module._read_group
+        monkeypatch.setattr(rows_module, "_read_group", lambda *place: read.append(place) or genuine(*place))
+        rows = Rows(Dataset(large))
+        assert not read
+        for n in range(100):
+            assert rows[f"s{n}"].id == f"s{n}"
+        assert len(read) == 6 + 6 + 3  # each row group once, since neighbours come together
+        assert rows["s0"].id == "s0"
+        assert len(read) == 16  # it had made room for later ones
+
+    def test_a_bad_row_is_named_when_it_is_asked_for(self, folder):
+        TestCheck().break_row(folder, caption="Something else.")
+        rows = Rows(Dataset(folder))
+        assert rows["two.b"].id == "two.b"
+        with pytest.raises(InputError, match=r"^the span \(0, 18\) of man does not lie in the caption"):
+            rows["one"]
 
 
 @pytest.fixture

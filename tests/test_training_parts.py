@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from magref.training.optim import Averages, learning_rate
 from magref.training.plan import forward_flops, plan_run
 from magref.training.recipe import AugmentRecipe, DataRecipe, parse_recipe, read_recipe, recipe_yaml, shipped_recipes
 from magref.video import read_video
-from training_data import FRAMES, HEIGHT, WIDTH, disc, make_recipe, save_dataset
+from training_data import FRAMES, HEIGHT, WIDTH, disc, save_dataset
 
 NOTHING = AugmentRecipe(mirror=0, rotate_degrees=0, shrink=0, crop=0, light=0)
 SHAPE = VideoShape(FRAMES, HEIGHT, WIDTH)
@@ -246,6 +248,17 @@ class TestCanvases:
             roles = [r.role for r in draw_canvas(dataset, sample, SHAPE, recipe, (0, 1)).references]
             assert ("background" in roles) is wanted
 
+    def test_a_damaged_picture_is_an_error_of_its_sample(self, tmp_path):
+        folder = save_dataset(tmp_path / "discs", 1)
+        picture = folder / "pictures" / "s0" / "disc-2.png"
+        header = b"IHDR" + bytes(5)  # too short, with the right checksum: Pillow raises a bare ValueError
+        length, checksum = (5).to_bytes(4, "big"), zlib.crc32(header).to_bytes(4, "big")
+        picture.write_bytes(picture.read_bytes()[:8] + length + header + checksum)
+        recipe = DataRecipe(dataset=str(folder), candidates=1)
+        sample = next(iter(Dataset(folder)))
+        with pytest.raises(InputError, match=r"disc-2\.png cannot be read"):
+            draw_canvas(folder, sample, SHAPE, recipe, (0, 0))
+
     def test_pictures_from_outside_the_trained_window_go_first(self):
         clip = TestClips.clip(start=10, stop=50)
         inside, outside, elsewhere = (Picture(path="a.png", frame=frame, score=1.0) for frame in (20, 60, None))
@@ -337,6 +350,29 @@ class TestPlan:
         assert not plan_run(read_recipe("14b-32gpu"), gpu="h200", gpus=1).fits
         assert plan_run(read_recipe("14b-lora-1gpu"), gpu="h100", gpus=1).fits
 
+    def test_encoders_lie_on_the_processor_without_a_cache_and_beside_it_with_one(self):
+        changes = ["data.cache=null"]
+        encoding, cached = (plan_run(read_recipe("14b-lora-1gpu", c), gpu="h100", gpus=1) for c in (changes, []))
+        wan21 = 4 * 126_892_531 + 2 * (5_680_910_336 + 630_766_080)  # the VAE in float32, umT5-xxl and CLIP in bfloat16
+        assert encoding.memory_bytes["encoders"] == cached.idle_bytes == wan21
+        assert encoding.idle_bytes == 0
+        assert sum(encoding.memory_bytes.values()) == sum(cached.memory_bytes.values()) + wan21
+
+    def test_encoders_from_beside_count_where_they_are_larger_than_the_activations_they_come_after(self):
+        small = read_recipe("14b-lora-1gpu", ["data.frames=[5]", "data.sizes=[[256, 256]]"])
+        plan = plan_run(small, gpu="h100", gpus=1)
+        assert plan.memory_bytes["encoders, while videos are generated"] == plan.idle_bytes
+        assert "activations" not in plan.memory_bytes
+
+    def test_a_text_encoder_that_is_trained_is_counted_with_what_is_trained(self):
+        trained, frozen = (
+            plan_run(read_recipe("nano", [f"model.text_encoder={value}"]), gpu="cpu", gpus=1)
+            for value in ("true", "false")
+        )
+        own = trained.trained - frozen.trained
+        assert own == trained.parameters - frozen.parameters == (frozen.idle_bytes - trained.idle_bytes) / 4 > 0
+        assert trained.memory_bytes["gradients"] == 4 * trained.trained
+
     def test_the_command_prints_it_and_loads_nothing(self, capsys):
         with pytest.raises(SystemExit) as ended:
             main(["train", "14b-32gpu", "--plan", "--gpus", "32"])
@@ -348,7 +384,3 @@ class TestPlan:
     def test_an_unknown_processor(self):
         with pytest.raises(InputError, match="the processor 'abacus' is unknown; use one of h100"):
             plan_run(read_recipe("nano"), gpu="abacus", gpus=1)
-
-
-def test_a_recipe_for_the_tests_is_like_any_other(dataset):
-    assert make_recipe("magref-nano", dataset, "optim.steps=9").optim.steps == 9

@@ -190,7 +190,7 @@ def first_problem(error: ValidationError) -> str:
         return f"{where} is unknown"
     if problem["type"] == "missing":
         return f"{where} is missing"
-    message = problem["msg"]
+    message = problem["msg"].removeprefix("Value error, ")  # a check of our own, whose words say enough
     return f"{where}: {message[:1].lower()}{message[1:]}" if where else message
 
 

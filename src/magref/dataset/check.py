@@ -7,13 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-from pydantic import ValidationError
-
 from magref.dataset.format import Sample
-from magref.dataset.store import Dataset, sample_of
+from magref.dataset.store import Dataset, read_picture, sample_of
 from magref.errors import InputError
-from magref.sidecar import first_problem
 from magref.video import probe_video, read_video
 
 
@@ -40,8 +36,8 @@ def check_dataset(folder: str | Path, *, decode: bool = False) -> Iterator[Probl
         name = str(row.get("id") or part.name)
         try:
             sample = sample_of(row)
-        except ValidationError as error:
-            yield Problem(name, f"the row does not fit the format: {first_problem(error)}")
+        except InputError as error:
+            yield Problem(name, f"the row does not fit the format: {error}")
             continue
         if sample.id.casefold() in seen:
             yield Problem(name, "the id occurs twice")
@@ -72,12 +68,12 @@ def sample_problems(sample: Sample, folder: Path, *, decode: bool = False) -> It
     for mask in sample.masks:
         if mask.path not in missing:
             try:
-                with Image.open(folder / mask.path) as image:
-                    image.load()
-                    if image.size != (sample.clip.width, sample.clip.height):
-                        yield f"{mask.path} is {image.width}x{image.height}, not as large as the clip"
-            except (OSError, SyntaxError, ValueError):
+                image = read_picture(folder / mask.path)
+            except InputError:
                 yield f"{mask.path} cannot be read"
+                continue
+            if image.size != (sample.clip.width, sample.clip.height):
+                yield f"{mask.path} is {image.width}x{image.height}, not as large as the clip"
 
 
 def _clip_problems(sample: Sample, path: Path, *, decode: bool) -> Iterator[str]:
@@ -98,12 +94,9 @@ def _clip_problems(sample: Sample, path: Path, *, decode: bool) -> Iterator[str]
 
 def _picture_problem(path: Path) -> str | None:
     try:
-        with Image.open(path) as image:
-            image.load()
-            if image.mode != "RGBA":
-                return f"is {image.mode}, not RGBA"
-            if image.getchannel("A").getextrema()[1] == 0:
-                return "is wholly transparent"
-    except (OSError, SyntaxError, ValueError):
+        image = read_picture(path)
+    except InputError:
         return "cannot be read"
-    return None
+    if image.mode != "RGBA":
+        return f"is {image.mode}, not RGBA"
+    return "is wholly transparent" if image.getchannel("A").getextrema()[1] == 0 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from magref.video import Frames, probe_video, write_video
 
 if TYPE_CHECKING:
     import pyarrow
+    import pyarrow.parquet
 
 PART_SAMPLES = 1000
 
@@ -217,10 +219,10 @@ def _subject(name: str, caption: str, new: NewSubject) -> Subject:
 
 
 class Dataset:
-    """A dataset folder, its manifest read and each row checked.
+    """A dataset folder, its manifest read part by part and each row checked; for samples by their ids see `rows.py`.
 
     Raises:
-        InputError: the folder is none, has another version, or a row does not fit the format.
+        InputError: the folder is none, has another version, or its manifest cannot be read.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -234,33 +236,65 @@ class Dataset:
 
     def ids(self) -> list[str]:
         """All samples' ids, without reading the rest of their rows."""
-        _, parquet = _parquet()
-        return [
-            str(name) for part in self.parts() for name in parquet.read_table(part, columns=["id"])["id"].to_pylist()
-        ]
+        return [str(row["id"]) for _, row in self.rows(["id"])]
 
     def __len__(self) -> int:
-        _, parquet = _parquet()
-        return sum(parquet.read_metadata(part).num_rows for part in self.parts())
+        count = 0
+        for part in self.parts():
+            with manifest_errors(part), open_part(part) as opened:
+                count += opened.metadata.num_rows
+        return count
 
     def __iter__(self) -> Iterator[Sample]:
         for part, row in self.rows():
             try:
                 yield sample_of(row)
-            except ValidationError as error:
-                raise InputError(f"{part}: the sample {row.get('id')!r} is not valid: {first_problem(error)}") from None
+            except InputError as error:
+                raise InputError(f"{part}: the sample {row['id']!r} is not valid: {error}") from None
 
-    def rows(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """Every row as it is stored, with its file; for `check.py`, which wants the bad ones too."""
-        arrow, parquet = _parquet()
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Every row as it is stored, or some of its columns, with its file; the bad ones too."""
         for part in self.parts():
-            try:
-                rows = parquet.read_table(part).to_pylist()
-            except (OSError, arrow.ArrowException) as error:
-                reason = str(error).splitlines()[0]
-                raise InputError(f"the manifest's {part} cannot be read ({reason}); copy it anew") from None
+            with manifest_errors(part), open_part(part) as opened:
+                _check_columns(part, opened, columns)
+                rows = opened.read(columns).to_pylist()
             for row in rows:
                 yield part, row
+
+
+def open_part(part: Path) -> pyarrow.parquet.ParquetFile:
+    """One of the manifest's files, to read within `manifest_errors`."""
+    return _parquet()[1].ParquetFile(part)
+
+
+@contextlib.contextmanager
+def manifest_errors(part: Path) -> Iterator[None]:
+    """Whatever a damaged manifest provokes inside becomes an InputError that names the file."""
+    arrow, _ = _parquet()
+    try:
+        yield
+    except (OSError, UnicodeDecodeError, arrow.ArrowException) as error:
+        raise InputError(f"the manifest's {part} cannot be read ({str(error).splitlines()[0]}); copy it anew") from None
+
+
+def _check_columns(part: Path, opened: pyarrow.parquet.ParquetFile, columns: Sequence[str] | None) -> None:
+    missing = {"id", *(columns or ())} - set(opened.schema_arrow.names)
+    if missing:
+        raise InputError(f"the manifest's {part} has no column {min(missing)}; copy it anew")
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture's pixels as they are stored.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except Exception as error:  # Pillow's readers raise whatever a damaged file provokes
+        raise InputError(f"the picture {path} cannot be read ({error}); replace it") from None
 
 
 def read_info(folder: Path) -> DatasetInfo:
@@ -272,7 +306,7 @@ def read_info(folder: Path) -> DatasetInfo:
         raise InputError(
             f"{folder} is no dataset: it has no {INFO_FILE}; make one with magref dataset import"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); check the file") from None
     try:
         return DatasetInfo.model_validate_json(text)
@@ -285,8 +319,11 @@ def read_info(folder: Path) -> DatasetInfo:
 
 
 def sample_of(row: dict[str, Any]) -> Sample:
-    """A manifest's row as a `Sample`; pydantic's ValidationError where it does not fit."""
-    return Sample.model_validate(_tuples(row))
+    """A manifest's row as a `Sample`; InputError where it does not fit the format."""
+    try:
+        return Sample.model_validate(_tuples(row))
+    except ValidationError as error:
+        raise InputError(first_problem(error)) from None
 
 
 def _tuples(value: Any) -> Any:

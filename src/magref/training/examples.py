@@ -16,6 +16,7 @@ from PIL import Image
 
 from magref.canvas import Canvas, Order, compose_canvas
 from magref.dataset.format import Clip, Picture, Sample
+from magref.dataset.store import read_picture
 from magref.errors import InputError
 from magref.geometry import VideoShape
 from magref.references import Reference
@@ -91,7 +92,7 @@ def draw_canvas(folder: Path, sample: Sample, shape: VideoShape, recipe: DataRec
     for subject in kept[: recipe.references]:
         ranked = candidates(subject.pictures, sample.clip)[: recipe.candidates]
         picture = ranked[random.integers(len(ranked))]
-        image = open_picture(folder / picture.path)
+        image = read_picture(folder / picture.path).convert("RGBA")
         if subject.role != "background":
             image = augment(image, recipe.augment, random)
         references.append(Reference(image, role=subject.role, label=subject.label))
@@ -105,15 +106,6 @@ def candidates(pictures: tuple[Picture, ...], clip: Clip) -> list[Picture]:
     """A subject's pictures, best first; those from outside of the trained window alone, where there are any."""
     outside = [p for p in pictures if p.frame is None or not clip.start <= p.frame < clip.stop]
     return sorted(outside or pictures, key=lambda p: -(p.score or 0.0))
-
-
-def open_picture(path: Path) -> Image.Image:
-    """A reference picture as RGBA."""
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGBA")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"its picture {path} cannot be read ({error})") from None
 
 
 def first_frame_canvas(frames: Frames) -> Canvas:
