@@ -80,6 +80,26 @@ def writing(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def append(path: str | Path, data: bytes) -> None:
+    """Add to the end of a file, made with its folders where it is not there yet: all of the bytes or none.
+
+    Raises:
+        OutputError: it could not be written.
+    """
+    path = Path(path)
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            left = memoryview(data)
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                file.truncate(end)
+                raise
+
+
 @contextlib.contextmanager
 def write_errors(path: str | Path) -> Iterator[None]:
     """Whatever the operating system reports inside becomes an `OutputError` about `path`."""

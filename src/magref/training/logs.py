@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import socket
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from magref.errors import ResourceError
+from magref.outputs import append
 
 
 class Logger(Protocol):
@@ -31,6 +36,7 @@ def open_loggers(names: Sequence[str], folder: Path, config: Mapping[str, Any]) 
 
     Raises:
         ResourceError: a package is not installed.
+        OutputError: the folder cannot be written.
     """
     loggers: list[Logger] = [_Lines(folder / "log.jsonl")]
     for name in names:
@@ -46,12 +52,11 @@ def open_loggers(names: Sequence[str], folder: Path, config: Mapping[str, Any]) 
 
 class _Lines:
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
 
     def figures(self, step: int, values: Mapping[str, float]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **{k: float(f"{v:.6g}") for k, v in values.items()}}) + "\n")
+        line = json.dumps({"step": step, **{k: float(f"{v:.6g}") for k, v in values.items()}})
+        append(self._path, f"{line}\n".encode())
 
     def picture(self, step: int, name: str, image: Image.Image) -> None:
         pass  # validation writes its pictures into the run's folder itself
@@ -61,20 +66,39 @@ class _Lines:
 
 
 class _TensorBoard:
-    def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    """An event file of its own for each part of a run.
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
+    Torch's SummaryWriter writes in a thread, which on a full disk dies with a traceback and leaves half an event.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from torch.utils.tensorboard import summary
+
+        self._event, self._summary = Event, summary
+        name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
+        self._path = folder / "tensorboard" / name
+        self._write([Event(wall_time=time.time(), file_version="brain.Event:2")])
 
     def figures(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        self._add(step, [self._summary.scalar(name, value) for name, value in values.items()])
 
     def picture(self, step: int, name: str, image: Image.Image) -> None:
-        self._writer.add_image(name, np.asarray(image), step, dataformats="HWC")
+        self._add(step, [self._summary.image(name, np.asarray(image), dataformats="HWC")])
 
     def close(self) -> None:
-        self._writer.close()
+        pass
+
+    def _add(self, step: int, summaries: Sequence[Any]) -> None:
+        self._write([self._event(wall_time=time.time(), step=step, summary=each) for each in summaries])
+
+    def _write(self, events: Sequence[Any]) -> None:
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        records = io.BytesIO()
+        for event in events:
+            RecordWriter(records).write(event.SerializeToString())
+        append(self._path, records.getvalue())
 
 
 class _Tracker:
