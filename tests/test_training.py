@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanResidualBlock
 
 from magref import MagrefPipeline
 from magref.errors import InputError
@@ -68,6 +69,21 @@ class TestAutoencoder:
         one, many = encode(vae, image)[0], encode(vae, still)[0]
         assert torch.allclose(many, one.expand_as(many), atol=1e-4)
         assert torch.allclose(decode_unclamped(vae, many), decode_unclamped(vae, one), atol=1e-3)
+
+    @torch.no_grad()
+    def test_its_norms_hardly_act_at_first(self):
+        """A constant channel dominates them, so that they do not lose the signal's amplitude."""
+        vae = AutoencoderKLWan(**NANO_VAE)
+        initialise(vae)
+        seen = []
+        norms = [module for module in vae.modules() if isinstance(module, WanResidualBlock)]
+        for block in norms:
+            block.norm1.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+        image = torch.rand(1, 3, 1, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        decode_unclamped(vae, encode(vae, image)[0])
+        assert len(seen) == len(norms)
+        for before, after in seen:
+            assert (after[:, 1:] - before[:, 1:]).norm() < 0.25 * before[:, 1:].norm()
 
     @torch.no_grad()
     def test_unclamped_decoding_is_decoding(self, vae):
