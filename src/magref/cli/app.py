@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from magref import __version__
-from magref.cli import datasets, generate, models, train
+from magref.cli import curate, datasets, generate, models, train
 
 app = typer.Typer(
     name="magref",
@@ -17,6 +17,7 @@ app = typer.Typer(
 generate.register(app)
 models.register(app)
 datasets.register(app)
+curate.register(app)
 train.register(app)
 
 

@@ -1,0 +1,129 @@
+"""`magref curate`; what each stage shows while it runs is in `curate_progress.py`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from magref.errors import InputError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("curate", help="Turn raw videos into training samples.")(curate)
+
+
+def curate(
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="VIDEOS...",
+            help="Videos, folders of them, .txt lists of them, addresses.",
+        ),
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The dataset's folder.")] = None,
+    work: Annotated[
+        Path | None, typer.Option("--work", help="For everything measured; none: DATASET-work beside the dataset.")
+    ] = None,
+    settings: Annotated[Path | None, typer.Option("--settings", help="A .yaml file of settings.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: motion.least=1.0.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The dataset's name; none: the folder's.")] = None,
+    license: Annotated[str | None, typer.Option(help="Under which the material may be used.")] = None,
+    processes: Annotated[int | None, typer.Option(min=0, help="For work without models; none: one a core.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="For models: cuda, cuda:1, cpu; none: a GPU where there is one.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", metavar="NAME=FOLDER", help="Own weights: buffalo_l=packs/mine.")
+    ] = None,
+    captioner: Annotated[str | None, typer.Option(help="qwen2.5-vl-7b or -3b; none: what fits the device.")] = None,
+    faces: Annotated[str, typer.Option(help="buffalo_l or antelopev2, both for non-commercial use.")] = "buffalo_l",
+    caption_server: Annotated[
+        str | None, typer.Option(help="Caption with an OpenAI-compatible server: http://host:8000/v1.")
+    ] = None,
+    server_model: Annotated[str, typer.Option(help="The server's model.")] = "Qwen/Qwen2.5-VL-7B-Instruct",
+    truth: Annotated[
+        Path | None, typer.Option(help="In place of models: the answers beside films of magref dataset footage.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Look again at videos in which something failed.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before weights are fetched.")] = False,
+) -> None:
+    """Turn videos into a dataset, or go on with it; what was killed goes on where it was."""
+    from magref.cli.curate_progress import Shown
+    from magref.curation.running.bundle import MakeModels, PretrainedModels
+    from magref.curation.running.engines import LocalEngine
+    from magref.curation.running.options import read_settings
+    from magref.curation.running.run import curate as run
+    from magref.curation.running.sources import find_sources
+    from magref.curation.running.work import forget_failed
+    from magref.dataset.format import DatasetInfo
+
+    if output is None:
+        raise InputError("no dataset was named; give its folder with --output")
+    output = Path(os.path.abspath(output.expanduser()))
+    work = Path(os.path.abspath((work or beside(output)).expanduser()))
+    console = Console(stderr=True, highlight=False)
+    make: MakeModels
+    if truth is not None:
+        from magref.curation.truth import TruthModels
+
+        make = TruthModels(str(truth))
+    else:
+        from magref.models import quiet_libraries
+
+        quiet_libraries()
+        make = PretrainedModels(
+            device=device, folders=_folders(model or []), captioner=captioner, faces=faces, server=caption_server,
+            server_model=server_model, fetch=_fetcher(console, yes),
+        )  # fmt: skip
+    sources = find_sources(given)
+    if retry_failed and work.exists():
+        count = forget_failed(work)
+        console.print(f"{count} videos are looked at again", markup=False)
+    engine = LocalEngine(os.cpu_count() or 1 if processes is None else processes)
+    with Shown(console) as watch:
+        finished = run(
+            sources, output, read_settings(settings, changes or []), work=work, make=make, engine=engine,
+            info=DatasetInfo(name=name or output.name, license=license), watch=watch,
+        )  # fmt: skip
+    console.print(f"{finished.samples} samples in {output}; what became of the rest is noted in {work}", markup=False)
+
+
+def beside(dataset: Path) -> Path:
+    """The work folder of a dataset."""
+    return dataset.with_name(dataset.name + "-work")
+
+
+def _folders(given: list[str]) -> tuple[tuple[str, str], ...]:
+    from magref.curation.models.catalogue import known
+
+    pairs = []
+    for text in given:
+        name, equals, folder = text.partition("=")
+        if not equals:
+            raise InputError(f"{text!r} is not NAME=FOLDER; write for example buffalo_l=packs/mine")
+        pairs.append((known(name).name, folder))
+    return tuple(pairs)
+
+
+def _fetcher(console: Console, yes: bool) -> Callable[..., object]:
+    from magref.curation.models.catalogue import Weights
+    from magref.curation.models.fetching import fetch
+
+    def ask(line: str) -> bool:
+        console.print(line, markup=False)
+        return yes or typer.confirm("Fetch it?", err=True)
+
+    def bring(weights: Weights, folder: Path) -> object:
+        return fetch(weights, folder, confirm=ask)
+
+    return bring

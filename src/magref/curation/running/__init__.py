@@ -1,0 +1,1 @@
+"""Running curation: stages over many videos, with stops, failures and restarts."""

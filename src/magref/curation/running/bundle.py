@@ -1,0 +1,117 @@
+"""The models that a curation looks through, and how they come to be where they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from magref.curation.interfaces import AestheticScorer, Captioner, Detector, FaceFinder, Segmenter
+from magref.curation.settings import CurationSettings
+from magref.errors import ResourceError
+
+if TYPE_CHECKING:
+    from magref.curation.models.shelf import Shelf
+
+
+@dataclass(frozen=True)
+class Models:
+    """One of each; `clips` are captioned at a time, `images` go into the other models at a time."""
+
+    captioner: Captioner
+    detector: Detector
+    segmenter: Segmenter
+    faces: FaceFinder
+    aesthetics: AestheticScorer
+    clips: int = 1
+    images: int = 8
+
+
+class MakeModels(Protocol):
+    """Makes the models; it can be pickled, so that it can be called on another machine."""
+
+    def __call__(self, settings: CurationSettings) -> Models:
+        """The models for these settings."""
+
+
+@dataclass(frozen=True)
+class PretrainedModels:
+    """The published models; each loads when it is first asked, and then gives way to the next.
+
+    Attributes:
+        device: None: a GPU where there is one.
+        folders: own folders by the catalogue's names, for weights that are not to be fetched.
+        captioner: its name in the catalogue; None: by the device's memory.
+        faces: its name in the catalogue. The packs are for non-commercial use.
+        server: the address of an OpenAI-compatible server that captions, in place of a model here.
+        server_model: the name that the server has for its model.
+        keep: how many models stay in the device's memory.
+        fetch: brings weights that are not here; None: they must be here.
+    """
+
+    device: str | None = None
+    folders: tuple[tuple[str, str], ...] = ()
+    captioner: str | None = None
+    faces: str = "buffalo_l"
+    server: str | None = None
+    server_model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    keep: int = 1
+    fetch: Callable[..., object] | None = None
+
+    def names(self) -> Sequence[str]:
+        """The catalogue's entries that are needed whatever the device."""
+        own = [] if self.server or not self.captioner else [self.captioner]
+        return [*own, "grounding-dino-base", "sam2.1-hiera-large", "clip-vit-l14", "aesthetic-predictor", self.faces,
+                "meanshape_68"]  # fmt: skip
+
+    def __call__(self, settings: CurationSettings) -> Models:
+        """The models; weights are found or fetched now, and loaded when they are first needed."""
+        from magref.curation.models.aesthetics import ClipAesthetics
+        from magref.curation.models.catalogue import MEAN_SHAPE_FILE
+        from magref.curation.models.faces import FacePack
+        from magref.curation.models.grounding import GroundingDetector
+        from magref.curation.models.presets import preset
+        from magref.curation.models.sam import SamSegmenter
+        from magref.curation.models.shelf import Shelf
+
+        shelf = Shelf(self.device, keep=self.keep)
+        sizes = preset(shelf.device)
+        fps = (settings.windows.fps or 16.0) / settings.windows.stride
+        return Models(
+            captioner=self._captioner(shelf, self.captioner or sizes.captioner, fps, sizes.clips),
+            detector=GroundingDetector(
+                self._locate("grounding-dino-base"), shelf=shelf,
+                box_threshold=settings.boxes.least_score, batch=sizes.images,
+            ),
+            segmenter=SamSegmenter(self._locate("sam2.1-hiera-large"), shelf=shelf, batch=sizes.images),
+            faces=FacePack(
+                self._locate(self.faces), shelf=shelf, mean_shape=self._locate("meanshape_68") / MEAN_SHAPE_FILE,
+                score=settings.faces.least_score, batch=sizes.pictures,
+            ),
+            aesthetics=ClipAesthetics(
+                self._locate("clip-vit-l14"), self._head(), shelf=shelf, batch=sizes.pictures
+            ),
+            clips=sizes.clips,
+            images=max(sizes.images, sizes.pictures),
+        )  # fmt: skip
+
+    def _captioner(self, shelf: Shelf, name: str | None, fps: float, clips: int) -> Captioner:
+        from magref.curation.models.qwen import QwenCaptioner
+        from magref.curation.models.server import ServerCaptioner
+
+        if self.server is not None:
+            return ServerCaptioner(self.server, self.server_model, fps=fps)
+        if name is None:
+            raise ResourceError("the device's memory suffices for no captioner; give a server with --caption-server")
+        return QwenCaptioner(self._locate(name), shelf=shelf, fps=fps, batch=clips)
+
+    def _head(self) -> Path:
+        from magref.curation.models.catalogue import HEAD_FILE
+
+        return self._locate("aesthetic-predictor") / HEAD_FILE
+
+    def _locate(self, name: str) -> Path:
+        from magref.curation.models.catalogue import locate
+
+        return locate(name, dict(self.folders).get(name), fetch=self.fetch)
