@@ -179,8 +179,8 @@ def save_sam(folder: Path, *, side: int = 64) -> Path:
     )
     with seeded(13):
         model = Sam2VideoModel(config).eval()
-        for parameter in model.mask_decoder.parameters():  # or every mask is empty, or full
-            torch.nn.init.normal_(parameter, std=0.3)
+        for parameter in model.parameters():  # as it starts by itself, masks are all empty or all full
+            torch.nn.init.normal_(parameter, std=0.2)
     model.save_pretrained(folder)
     return folder
 
