@@ -24,6 +24,7 @@ from magref.synthetic.motions import BASIC, MOTIONS, possible
 from magref.synthetic.places import NAMES, PLACES, draw_places, place_of
 from magref.synthetic.plans import SIMPLE, WorldConfig, plan_scene
 from magref.synthetic.samples import SampleSettings, write_samples
+from magref.synthetic.scenes import boxes_of
 from magref.synthetic.splits import (
     HELD_OUT_MOTIONS,
     HELD_OUT_PAIRS,
@@ -34,7 +35,7 @@ from magref.synthetic.splits import (
 )
 from magref.synthetic.traits import Choices, Traits
 from magref.synthetic.views import any_view, plain_view
-from magref.synthetic.world import Scenes, boxes_of, render_scenes
+from magref.synthetic.world import Scenes, render_scenes
 from magref.video import read_video
 
 SIZE = {"frames": 5, "height": 32, "width": 48}

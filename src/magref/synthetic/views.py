@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -72,6 +73,18 @@ def lit(view: View, traits: Traits, name: str = "light", amount: float = 1.0) ->
         light_y=np.sin(angle).astype(np.float32),
         shading=traits.uniform(f"{name} shading", 1 - 0.5 * amount, 1 + 0.7 * amount),
     )
+
+
+def in_light(view: View, light: View) -> View:
+    """The view in the light of another one."""
+    return replace(
+        view, light=light.light, tint=light.tint, light_x=light.light_x, light_y=light.light_y, shading=light.shading
+    )
+
+
+def joined(views: Sequence[View]) -> View:
+    """The rows of all views, one after the other."""
+    return View(**{field.name: np.concatenate([getattr(view, field.name) for view in views]) for field in fields(View)})
 
 
 def any_view(traits: Traits, name: str = "view") -> View:
