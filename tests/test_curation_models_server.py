@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from magref.curation.models import server as module
+from magref.curation.models import connection
 from magref.curation.models.asking import UnansweredError
-from magref.curation.models.server import Patience, ServerCaptioner
+from magref.curation.models.connection import Patience
+from magref.curation.models.server import ServerCaptioner
 from magref.curation.wording import CAPTION_PROMPT, objects_prompt
 from magref.errors import InputError
 
@@ -95,7 +96,7 @@ def log():
     lines = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
-    logger = logging.getLogger(module.__name__)
+    logger = logging.getLogger("magref.curation.models")
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     yield lines
@@ -189,7 +190,7 @@ def test_what_passes_is_tried_again(server, log, status):
 
 def test_pauses_grow_and_the_servers_word_counts(server, monkeypatch):
     pauses = []
-    monkeypatch.setattr(module.time, "sleep", pauses.append)
+    monkeypatch.setattr(connection.time, "sleep", pauses.append)
     server.behave = lambda body, attempt: (503, {"Retry-After": "7"} if attempt == 2 else {}, "")
     with pytest.raises(UnansweredError, match="gave no answer in 5 attempts"):
         captioner(server, patience=Patience(attempts=5, pause_s=1.0)).caption(clips(1))
