@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-LIMIT_S = 120.0
+LIMIT_S = 600.0
 """After which processes are taken to wait for each other."""
 
 
@@ -71,8 +71,12 @@ def _serve(rank: int, jobs: Any, answers: Any) -> None:
     from magref.training.parallel import Team
 
     torch.set_num_threads(1)
-    while True:
-        work, arguments, port = jobs.get()
+    parent = multiprocessing.parent_process()
+    while parent is not None and parent.is_alive():
+        try:
+            work, arguments, port = jobs.get(timeout=5)
+        except queue.Empty:
+            continue
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         os.environ.update({key: str(value) for key, value in place.items()})
         team = Team.join("cpu")

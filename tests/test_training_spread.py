@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.distributed.tensor import DTensor
 
-from magref.errors import InputError, MagrefError, OutputError, SaidError
-from magref.training import checkpoints as checkpoints_module
-from magref.training import loading
-from magref.training import trainer as trainer_module
+from magref.errors import InputError, SaidError
 from magref.training.checkpoints import checkpoints
 from magref.training.export import whole
-from magref.training.loading import build_transformer
 from magref.training.parallel import Team
 from magref.training.setup import make_transformer, prepare
+from magref.training.skipped import Skipped
 from magref.training.trainer import Run, train
-from training_data import make_recipe, save_dataset
+from training_data import make_recipe
 
 CPU = Team(0, 1, torch.device("cpu"))
-VALIDATED = ("validation.samples=3", "validation.every=2", "validation.videos=2")
+BROKEN = "it is broken"
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:
@@ -68,3 +66,156 @@ class TestEqualToOneProcess:
         assert ours.keys() == theirs.keys()
         for name, tensor in ours.items():
             assert torch.allclose(tensor.float(), theirs[name].float(), atol=weight), name
+
+    def test_validation_is_dealt_out_and_gives_what_one_process_gives(self, base, dataset, tmp_path, pair):
+        changes = ["validation.samples=3", "validation.every=2", "validation.videos=2", "optim.steps=2"]
+        run(CPU, make_recipe(base, dataset, *changes, "optim.batch=2"), tmp_path / "one")
+        passes = pair.run(counted, make_recipe(base, dataset, *changes, "optim.batch=1"), tmp_path / "two")
+        assert passes == [10, 10]  # two rounds of five noise levels, the last of one process over again
+        ours, theirs = (logged(tmp_path / side, "validation_loss") for side in ("one", "two"))
+        assert theirs == [pytest.approx(ours[0], rel=1e-4)]
+        written = {path.name for path in (tmp_path / "two" / "samples" / "step-00000002").iterdir()}
+        assert written == {"0.mp4", "1.mp4", "sheet.png"}
+
+    def test_random_weights_are_drawn_in_shards_and_are_those_of_one_process(self, base, dataset, pair):
+        recipe = make_recipe(base, dataset, "model.fresh=true")
+        alone = {name: p.detach() for name, p in make_transformer(prepare(recipe), CPU).named_parameters()}
+        drawn, largest = pair.run(fresh_weights, recipe)[0]
+        assert drawn.keys() == alone.keys()
+        assert all(torch.equal(alone[name], tensor) for name, tensor in drawn.items())
+        assert largest < sum(tensor.numel() for tensor in alone.values()) / 4  # no process drew much at a time
+
+    def test_a_checkpoint_of_two_goes_on_alone_where_a_step_has_as_many_samples(self, base, dataset, tmp_path, pair):
+        pair.run(run, make_recipe(base, dataset, "optim.batch=1", "optim.steps=2"), tmp_path / "run")
+        shutil.rmtree(tmp_path / "run" / "model")
+        with pytest.raises(InputError, match="takes 2 samples a step, and this would take 1"):
+            run(CPU, make_recipe(base, dataset, "optim.batch=1"), tmp_path / "run")
+        resumed = run(CPU, make_recipe(base, dataset, "optim.batch=2"), tmp_path / "run").output
+        whole_run = run(CPU, make_recipe(base, dataset, "optim.batch=2"), tmp_path / "one").output
+        for name, tensor in weights(whole_run).items():
+            assert torch.allclose(tensor.float(), weights(resumed)[name].float(), atol=2e-3), name
+
+
+def counted(team, recipe, folder):
+    """Trains; returns how many passes without gradients went through the transformer but for videos."""
+    passes = []
+    genuine = Run._show
+    begun = Run(prepare(recipe), folder, team)
+    begun.transformer.register_forward_pre_hook(lambda *_: passes.append(torch.is_grad_enabled()))
+
+    def show(*arguments):
+        hidden = list(passes)
+        genuine(begun, *arguments)
+        passes[:] = hidden
+
+    begun._show = show
+    begun.go(lambda step, figures: None)
+    return passes.count(False)
+
+
+def fresh_weights(team, recipe):
+    """The whole weights, and the most random numbers that this process drew for one tensor."""
+    drawn = [0]
+    genuine = torch.Tensor.uniform_
+
+    def uniform(tensor, *arguments, **named):
+        drawn.append(tensor.numel())
+        return genuine(tensor, *arguments, **named)
+
+    torch.Tensor.uniform_ = uniform
+    try:
+        transformer = make_transformer(prepare(recipe), team)
+    finally:
+        torch.Tensor.uniform_ = genuine
+    return {name: whole(p.detach()) for name, p in transformer.named_parameters()}, max(drawn)
+
+
+class TestAccumulation:
+    def test_gradients_lie_in_shards_between_the_passes(self, base, dataset, tmp_path, pair):
+        recipe = make_recipe(base, dataset, "optim.batch=1", "optim.accumulate=2", "optim.steps=1")
+        assert pair.run(kinds_of_gradients, recipe, tmp_path / "run") == [{"DTensor"}, {"DTensor"}]
+
+
+def kinds_of_gradients(team, recipe, folder):
+    """What the parameters have as gradients when the second pass begins."""
+    begun = Run(prepare(recipe), folder, team)
+    seen = []
+
+    def look(*_):
+        seen.append({type(p.grad).__name__ for p in begun.transformer.parameters() if p.grad is not None})
+
+    begun.transformer.register_forward_pre_hook(look)
+    begun.go(lambda step, figures: None)
+    return seen[1]
+
+
+class TestTeam:
+    def test_what_the_first_decides_all_know_and_one_says_what_went_wrong(self, pair):
+        ours, theirs = f"InputError: {BROKEN}", f"SaidError: {BROKEN}"
+        assert pair.run(agreeing) == [
+            {"first": "of 0", "gather": [0, 1], "most": 5, "first fails": ours, "second fails": theirs},
+            {"first": "of 0", "gather": [0, 1], "most": 5, "first fails": theirs, "second fails": ours},
+        ]
+
+    def test_waiting_does_not_end_with_the_patience_of_the_cards(self, pair):
+        assert pair.run(patience) == [86400, 86400]
+
+    def test_the_skipped_of_all_are_one_list(self, tmp_path, pair):
+        assert pair.run(skipping, tmp_path / "skipped.jsonl") == [3, 3]
+        lines = (tmp_path / "skipped.jsonl").read_text().splitlines()
+        assert sorted(json.loads(line)["sample"] for line in lines) == ["both", "of 0", "of 1"]
+
+
+def agreeing(team):
+    def fail():
+        raise InputError(BROKEN)
+
+    def outcome(work):
+        try:
+            work()
+        except (InputError, SaidError) as error:
+            return f"{type(error).__name__}: {error}"
+
+    return {
+        "first": team.first(lambda: f"of {team.rank}"),
+        "gather": team.gather(team.rank),
+        "most": team.most(3 + 2 * team.rank),
+        "first fails": outcome(lambda: team.first(fail)),
+        "second fails": outcome(lambda: team.each(fail if team.rank == 1 else lambda: None)),
+    }
+
+
+def patience(team):
+    return team.desk._get_backend(torch.device("cpu")).options._timeout.total_seconds()
+
+
+def skipping(team, path):
+    skipped = Skipped(path, team)
+    for name in (f"of {team.rank}", "both"):
+        skipped.note(name, BROKEN)
+    return skipped.share()
+
+
+class TestTorchrun:
+    def test_sigterms_from_everywhere_are_one_request(self, base, dataset, tmp_path):
+        """As a cluster sends them: to torchrun, which passes them on, and to each process."""
+        path, folder = tmp_path / "recipe.yaml", tmp_path / "run"
+        recipe = make_recipe(base, dataset, "optim.batch=1", "optim.steps=100000", "save_every=100000")
+        path.write_text(json.dumps(recipe.model_dump(mode="json")))
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+        command += ["-m", "magref", "train", str(path), "-o", str(folder)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        try:
+            begun = time.monotonic()
+            while not (folder / "log.jsonl").exists() and time.monotonic() - begun < 600:
+                time.sleep(0.05)
+            for each in (agent := psutil.Process(process.pid), *agent.children()):
+                each.send_signal(signal.SIGTERM)
+            said = " ".join(process.communicate(timeout=600)[1].split())
+        finally:
+            process.kill()
+        assert [step for step, _ in checkpoints(folder)] == [int(said.split("stopped after step ")[1].split(",")[0])]
+        assert said.count("which is saved; the same command goes on from there") == 1
+        assert said.count("for 100000 steps in") == 1
+        assert not (folder / "model").exists()

@@ -16,6 +16,7 @@ import errno
 import hashlib
 import re
 import shutil
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -236,12 +237,14 @@ def _saving(folder: Path, step: int, work: Callable[[], None]) -> None:
         problem = error
     if problem is None:
         return
+    if not isinstance(problem, Exception):  # an interrupt
+        raise problem
     reported = system_error(problem)
     full = reported is not None and reported.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or shutil.disk_usage(folder).free < _FULL_BYTES:  # of another process, torch tells no number
         why = "the disk is full; free some space"
     else:
-        why = f"{str(reported or problem).splitlines()[-1]}; see to the folder"
+        why = f"{traceback.format_exception_only(reported or problem)[-1].strip()}; see to the folder"
     raise OutputError(f"the checkpoint of step {step} could not be written: {why} ({kept(folder)})") from problem
 
 
