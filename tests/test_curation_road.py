@@ -9,6 +9,8 @@ import pytest
 from magref.cli import main
 from magref.curation.running.rows import read_rows
 from magref.curation.running.sources import Source
+from magref.curation.running.tuning import counts
+from magref.curation.running.work import find_work
 from magref.dataset.check import check_dataset
 from magref.dataset.store import Dataset
 from magref.synthetic.footage import FootageSettings, read_truth, write_footage
@@ -93,3 +95,13 @@ def test_rejected_clips_keep_what_was_measured(films, curated) -> None:
         rows = read_rows(work / "scan" / f"{Source(str(film)).id}.parquet", "clip")
         assert rows
         assert all(row.scores for row in rows)
+
+
+def test_tuning_counts_what_the_run_counted(curated) -> None:
+    work = find_work(curated)
+    stages = [("scan", "clip"), ("aesthetic", "clip"), ("captions", "clip"), ("boxes", "clip"), ("samples", "sample")]
+    now = counts(work, work.settings())
+    for stage, level in stages:
+        rows = [row for source in work.sources() for row in work.read(stage, source.id, level)]
+        assert now[stage].kept == sum(row.is_kept for row in rows), stage
+        assert now[stage].unmeasured == 0

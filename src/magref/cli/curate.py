@@ -1,4 +1,4 @@
-"""`magref curate`; what each stage shows while it runs is in `curate_progress.py`."""
+"""`magref curate`, with `report` and `tune`; what each stage shows while it runs is in `curate_progress.py`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ def curate(
     given: Annotated[
         list[str],
         typer.Argument(
-            metavar="VIDEOS...",
-            help="Videos, folders of them, .txt lists of them, addresses.",
+            metavar="VIDEOS... | report WORK | tune WORK",
+            help="Videos, folders or .txt lists of them, addresses; or a work folder to report on, or to tune.",
         ),
     ],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The dataset's folder.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The dataset's folder; for report, the .html page.")
+    ] = None,
     work: Annotated[
         Path | None, typer.Option("--work", help="For everything measured; none: DATASET-work beside the dataset.")
     ] = None,
@@ -55,6 +57,7 @@ def curate(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Look again at videos in which something failed.")
     ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="For report: replace the page.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before weights are fetched.")] = False,
 ) -> None:
     """Turn videos into a dataset, or go on with it; what was killed goes on where it was."""
@@ -67,11 +70,17 @@ def curate(
     from magref.curation.running.work import forget_failed
     from magref.dataset.format import DatasetInfo
 
+    console = Console(stderr=True, highlight=False)
+    if given[0] in ("report", "tune") and len(given) == 2:
+        if given[0] == "report":
+            _report(Path(given[1]), output, overwrite, console)
+        else:
+            _tune(Path(given[1]), changes or [])
+        return
     if output is None:
         raise InputError("no dataset was named; give its folder with --output")
     output = Path(os.path.abspath(output.expanduser()))
     work = Path(os.path.abspath((work or beside(output)).expanduser()))
-    console = Console(stderr=True, highlight=False)
     make: MakeModels
     if truth is not None:
         from magref.curation.truth import TruthModels
@@ -95,12 +104,33 @@ def curate(
             sources, output, read_settings(settings, changes or []), work=work, make=make, engine=engine,
             info=DatasetInfo(name=name or output.name, license=license), watch=watch,
         )  # fmt: skip
-    console.print(f"{finished.samples} samples in {output}; what became of the rest is noted in {work}", markup=False)
+    console.print(f"{finished.samples} samples in {output}; magref curate report {work} shows the rest", markup=False)
 
 
 def beside(dataset: Path) -> Path:
     """The work folder of a dataset."""
     return dataset.with_name(dataset.name + "-work")
+
+
+def _report(folder: Path, page: Path | None, overwrite: bool, console: Console) -> None:
+    from magref.curation.running.report import write_report
+    from magref.curation.running.work import find_work
+
+    written = write_report(find_work(folder), page or Path("report.html"), overwrite=overwrite)
+    console.print(f"wrote {written}", markup=False)
+
+
+def _tune(folder: Path, changes: list[str]) -> None:
+    from rich.table import Table
+
+    from magref.curation.running.tuning import TUNED, tune
+    from magref.curation.running.work import find_work
+
+    before, after = tune(find_work(folder), changes)
+    table = Table("clips after", "as made", "with the changes", "never measured")
+    for stage in TUNED:
+        table.add_row(stage, str(before[stage].kept), str(after[stage].kept), str(after[stage].unmeasured))
+    Console().print(table)
 
 
 def _folders(given: list[str]) -> tuple[tuple[str, str], ...]:

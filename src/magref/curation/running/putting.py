@@ -39,7 +39,7 @@ DRAFTS = DatasetInfo(name="drafts", description="samples of one video, before du
 def identities(source: Source, work: Work, settings: CurationSettings) -> list[Row]:
     """Whose the faces of a video are, and which of them can be references."""
     rows: list[Row] = []
-    for n, identity in enumerate(find_identities(_seen_faces(work, source.id), settings.identities), 1):
+    for n, identity in enumerate(find_identities(seen_faces(work, source.id), settings.identities), 1):
         name = f"{source.id}-p{n}"
         places = [_place(seen) for seen in identity.faces]
         rows.append(Row("identity", name, identity.outcome, {"faces": len(places)}, {"faces": places}))
@@ -74,7 +74,7 @@ def objects(source: Source, work: Work, settings: CurationSettings) -> list[Row]
                     "human": item.human,
                 }  # fmt: skip
                 data = {"clip": clip.name, "frame": at["frame"], "label": items[n].detection.label}
-                data["measures"] = item.model_dump(mode="json")
+                data["measures"] = item.model_dump_json()
                 rows.append(Row("object", f"{clip.name}/{at['frame']}/{n}", outcome, scores, data))
                 kept += isinstance(outcome, Kept) and item.kind in ("object", "thin")
         rows.append(Row("clip", clip.name, Kept(), {"objects": kept}))
@@ -181,7 +181,8 @@ def _found(kept: Sequence[Mapping[str, Any]], settings: CurationSettings) -> lis
     return items
 
 
-def _seen_faces(work: Work, source: str) -> list[SeenFace]:
+def seen_faces(work: Work, source: str) -> list[SeenFace]:
+    """All faces that were found in a video."""
     clips = {clip.name: clip for clip in all_clips(work, source)}
     times = {row.item: row for row in work.read("faces", source, "clip") if row.is_kept}
     seen = []
@@ -195,7 +196,7 @@ def _seen_faces(work: Work, source: str) -> list[SeenFace]:
 
 def _known_identities(work: Work, source: str) -> dict[str, Identity]:
     """The kept identities by their names, as `identities` found them."""
-    by_place = {_place(seen): seen for seen in _seen_faces(work, source)}
+    by_place = {_place(seen): seen for seen in seen_faces(work, source)}
     return {
         row.item: Identity(tuple(by_place[tuple(place)] for place in row.data["faces"]), row.outcome)
         for row in work.read("identities", source, "identity")
