@@ -17,7 +17,7 @@ from magref.cli import main
 from magref.dataset.check import check_dataset
 from magref.dataset.store import Dataset
 from magref.errors import InputError, OutputError
-from magref.synthetic.easel import Easel, ellipse
+from magref.synthetic.easel import Easel
 from magref.synthetic.footage import FootageSettings, read_truth, render_film, write_footage
 from magref.synthetic.identities import KINDS, describe, draw_subjects, kind_of
 from magref.synthetic.motions import BASIC, MOTIONS, possible
@@ -25,6 +25,7 @@ from magref.synthetic.places import NAMES, PLACES, draw_places, place_of
 from magref.synthetic.plans import SIMPLE, WorldConfig, plan_scene
 from magref.synthetic.samples import SampleSettings, write_samples
 from magref.synthetic.scenes import boxes_of
+from magref.synthetic.shapes import ellipse
 from magref.synthetic.splits import (
     HELD_OUT_MOTIONS,
     HELD_OUT_PAIRS,
@@ -339,6 +340,13 @@ class TestReferences:
         easel.paint(ellipse(np.array([0.0, 0.3], np.float32), 0.1, 0.5, 0.25, 0.4), (1, 0, 0), rim=0, depth=0)
         area = easel.finish()[:, 3].sum(dim=(1, 2)) / 32**2
         assert area.tolist() == pytest.approx([np.pi * 0.5 * 0.25] * 2, rel=0.03)
+
+    def test_a_narrowed_easel_paints_its_rows_alone(self):
+        easel = Easel(plain_view(4), 16)
+        narrowed = easel.only(np.array([True, True, False, False])).only(np.array([False, True, True, False]))
+        narrowed.paint(ellipse(0, 0, 0.5, 0.5), (1, 0, 0))
+        narrowed.paint(ellipse(0, 0, 0.5, 0.5), (1, 0, 0), where=np.array([True, False, True, True]))
+        assert easel.finish()[:, 3].amax(dim=(1, 2)).tolist() == [0, 1, 0, 0]
 
 
 class TestWords:

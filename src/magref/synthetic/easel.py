@@ -1,192 +1,58 @@
-"""Painting B pictures at once, part by part: shapes are signed distances with soft edges, evaluated where they lie.
-
-Positions are in the subject's own units: x and y in [-1, 1], y down. A shape's parameters are numpy rows on the CPU, so
-that the window it needs is known without asking the device; the pixels are torch, on any device.
-"""
+"""Painting B pictures at once, part by part: each part is a shape with soft edges, a colour, a pattern and light."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 
-from magref.synthetic.traits import Flags, Floats, Whole
+from magref.synthetic.palette import Colour
+from magref.synthetic.shapes import Rows, Shape
+from magref.synthetic.traits import Flags, Floats, Strings, Whole
 from magref.synthetic.views import View
 
-Rows = float | Floats
-"""A number for each picture, or one for all."""
-Distance = Callable[..., torch.Tensor]
-
-PATTERNS = ("plain", "striped", "pinstriped", "diagonal", "checked", "dotted", "zigzag", "patchy", "plaid")
 _OUTLINE = 0.035  # the width of the darker rim of each part, in the subject's units
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A part: where it lies, how far it reaches from there, and its signed distance in its own frame (u, v)."""
-
-    x: Rows
-    y: Rows
-    angle: Rows
-    reach: Rows
-    params: tuple[Rows, ...]
-    distance: Distance
-
-
-@dataclass(frozen=True)
 class Texture:
-    """A pattern of a second colour (B, 3) that is fixed to the part it covers; `period` in the subject's units."""
+    """A pattern of a second colour that is fixed to the part it covers.
 
-    pattern: Whole
+    `pattern` (B,) of `words.PATTERN_WORDS`, `colour` (B, 3), `period` in the subject's units, `phase` in radians.
+    """
+
+    pattern: Strings
     colour: Floats
     period: Rows
     phase: Rows = 0.0
 
-
-def _length(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    return torch.addcmul(u * u, v, v).sqrt_()
-
-
-def _ellipse(u: torch.Tensor, v: torch.Tensor, rx: torch.Tensor, ry: torch.Tensor) -> torch.Tensor:
-    return (_length(u / rx, v / ry) - 1).mul_(torch.minimum(rx, ry))
-
-
-def _box(u: torch.Tensor, v: torch.Tensor, hx: torch.Tensor, hy: torch.Tensor, r: torch.Tensor) -> torch.Tensor:
-    du, dv = u.abs() - (hx - r), v.abs() - (hy - r)
-    return _length(du.clamp(min=0), dv.clamp(min=0)) + torch.maximum(du, dv).clamp_(max=0) - r
-
-
-def _capsule(
-    u: torch.Tensor, v: torch.Tensor, length: torch.Tensor, r0: torch.Tensor, r1: torch.Tensor
-) -> torch.Tensor:
-    along = ((u + length / 2) / length.clamp(min=1e-4)).clamp(0, 1)
-    return _length(u - (along - 0.5) * length, v) - (r0 + (r1 - r0) * along)
-
-
-def _trapezoid(
-    u: torch.Tensor, v: torch.Tensor, top: torch.Tensor, bottom: torch.Tensor, h: torch.Tensor, r: torch.Tensor
-) -> torch.Tensor:
-    half = (top + bottom) / 2 + (bottom - top) / 2 * (v / h).clamp(-1.5, 1.5)
-    du, dv = u.abs() - (half - r), v.abs() - (h - r)
-    return _length(du.clamp(min=0), dv.clamp(min=0)) + torch.maximum(du, dv).clamp_(max=0) - r
-
-
-def _ring(u: torch.Tensor, v: torch.Tensor, rx: torch.Tensor, ry: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    return _ellipse(u, v, rx, ry).abs_() - w
-
-
-def _bow(u: torch.Tensor, v: torch.Tensor, half: torch.Tensor, bend: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    """A line that sags by `bend` in its middle."""
-    along = u.clamp(-half, half)
-    return _length(u - along, v - bend * (1 - (along / half).square())) - w
-
-
-def _triangle(u: torch.Tensor, v: torch.Tensor, half: torch.Tensor, height: torch.Tensor) -> torch.Tensor:
-    """Its base is centred at (0, 0), its tip at (0, -height)."""
-    side = ((u.abs() - half) * height + (-v) * half) / (half.square() + height.square()).sqrt()
-    return torch.maximum(side, v)
-
-
-def _petals(
-    u: torch.Tensor, v: torch.Tensor, r: torch.Tensor, depth: torch.Tensor, count: torch.Tensor, squash: torch.Tensor
-) -> torch.Tensor:
-    v = v / squash
-    bumps = (torch.atan2(v, u) * count / 2).cos().abs()
-    return (_length(u, v) - r * (1 - depth * (1 - bumps))) * 0.85
-
-
-def _star(u: torch.Tensor, v: torch.Tensor, r: torch.Tensor, inner: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-    sector = 2 * torch.pi / count
-    theta = (torch.atan2(u, -v) + sector / 2).remainder(sector) - sector / 2
-    return (_length(u, v) - r * (1 - (1 - inner) * (theta.abs() / (sector / 2)))) * 0.6
-
-
-def _ribbon(
-    u: torch.Tensor, v: torch.Tensor, half: torch.Tensor, r0: torch.Tensor, r1: torch.Tensor, amplitude: torch.Tensor,
-    waves: torch.Tensor, phase: torch.Tensor, hold: torch.Tensor,
-) -> torch.Tensor:  # fmt: skip
-    """A band from (-half, 0) to (half, 0) that waves; `hold` damps the wave at its start."""
-    along = ((u + half) / (2 * half)).clamp(0, 1)
-    bend = amplitude * (1 - hold * (1 - along)) * (2 * torch.pi * (waves * along + phase)).sin()
-    return _length(u - (along * 2 - 1) * half, v - bend) * 0.85 - (r0 + (r1 - r0) * along)
-
-
-def ellipse(x: Rows, y: Rows, rx: Rows, ry: Rows, angle: Rows = 0.0) -> Shape:
-    """An ellipse with the radii rx, ry."""
-    return Shape(x, y, angle, np.maximum(rx, ry), (rx, ry), _ellipse)
-
-
-def box(x: Rows, y: Rows, hx: Rows, hy: Rows, angle: Rows = 0.0, r: Rows = 0.02) -> Shape:
-    """A box with half sides hx, hy and corners rounded by r."""
-    return Shape(x, y, angle, np.hypot(hx, hy), (hx, hy, np.minimum(np.minimum(hx, hy), r)), _box)
-
-
-def capsule(x0: Rows, y0: Rows, x1: Rows, y1: Rows, r0: Rows, r1: Rows | None = None) -> Shape:
-    """A limb from one point to another, from the radius r0 to r1."""
-    r1 = r0 if r1 is None else r1
-    dx, dy = np.subtract(x1, x0), np.subtract(y1, y0)
-    length = np.hypot(dx, dy)
-    reach = length / 2 + np.maximum(r0, r1)
-    return Shape(np.add(x0, x1) / 2, np.add(y0, y1) / 2, np.arctan2(dy, dx), reach, (length, r0, r1), _capsule)
-
-
-def trapezoid(x: Rows, y: Rows, top: Rows, bottom: Rows, h: Rows, angle: Rows = 0.0, r: Rows = 0.03) -> Shape:
-    """Half widths at the top and at the bottom, half height h."""
-    reach = np.hypot(np.maximum(top, bottom), h)
-    return Shape(x, y, angle, reach, (top, bottom, h, np.minimum(np.minimum(top, bottom), r)), _trapezoid)
-
-
-def ring(x: Rows, y: Rows, rx: Rows, ry: Rows, w: Rows, angle: Rows = 0.0) -> Shape:
-    """The line of an ellipse, of half width w."""
-    return Shape(x, y, angle, np.maximum(rx, ry) + np.multiply(w, 2), (rx, ry, w), _ring)
-
-
-def bow(x: Rows, y: Rows, half: Rows, bend: Rows, w: Rows, angle: Rows = 0.0) -> Shape:
-    """A line of half length `half` that sags by `bend` in its middle."""
-    return Shape(x, y, angle, np.hypot(half, bend) + w, (half, bend, w), _bow)
-
-
-def triangle(x: Rows, y: Rows, half: Rows, height: Rows, angle: Rows = 0.0) -> Shape:
-    """Its base is centred at (x, y), its tip lies `height` above."""
-    return Shape(x, y, angle, np.maximum(half, height), (half, height), _triangle)
-
-
-def petals(x: Rows, y: Rows, r: Rows, depth: Rows, count: Rows, squash: Rows = 1.0, angle: Rows = 0.0) -> Shape:
-    """A circle with `count` bumps: a flower, a cloud, curls."""
-    return Shape(x, y, angle, np.multiply(r, np.maximum(squash, 1)), (r, depth, count, squash), _petals)
-
-
-def star(x: Rows, y: Rows, r: Rows, inner: Rows, count: Rows = 5.0, angle: Rows = 0.0) -> Shape:
-    """A star with `count` tips; `inner` is the share of the radius between them."""
-    return Shape(x, y, angle, r, (r, inner, count), _star)
-
-
-def ribbon(
-    x0: Rows, y0: Rows, x1: Rows, y1: Rows, r0: Rows, r1: Rows, amplitude: Rows, waves: Rows = 1.0, phase: Rows = 0.0,
-    hold: Rows = 1.0,
-) -> Shape:  # fmt: skip
-    """A band from one point to another that waves: a tail, a snake, a scarf's end."""
-    dx, dy = np.subtract(x1, x0), np.subtract(y1, y0)
-    half = np.hypot(dx, dy) / 2
-    reach = half + np.abs(amplitude) + np.maximum(r0, r1)
-    params = (half, r0, r1, amplitude, waves, phase, hold)
-    return Shape(np.add(x0, x1) / 2, np.add(y0, y1) / 2, np.arctan2(dy, dx), reach, params, _ribbon)
+    @classmethod
+    def of(cls, pattern: str, colour: Floats, period: Rows) -> Self:
+        """The same pattern for all; `colour` (B, 3)."""
+        return cls(np.full(len(colour), pattern), colour, period)
 
 
 class Easel:
-    """B pictures of S x S pixels that are painted at once, each as its view has it."""
+    """B pictures that are painted at once, each as its view has it.
+
+    `size` is the side in pixels, or height and width; a unit is half the height. `pixels` (B, 4, H, W) float32 is RGB
+    multiplied by alpha, and alpha.
+    """
 
     def __init__(self, view: View, size: int | tuple[int, int], device: torch.device | str = "cpu") -> None:
         height, width = (size, size) if isinstance(size, int) else size
         count = len(view)
         self._view, self._height, self._width, self._device = view, height, width, torch.device(device)
         self._unit_px = height / 2
-        self.pixels = torch.zeros(count, 4, height, width, device=device)  # premultiplied by alpha
+        self.pixels = torch.zeros(count, 4, height, width, device=device)
         self._x = (np.arange(width, dtype=np.float32) + 0.5 - width / 2) / self._unit_px
         self._y = (np.arange(height, dtype=np.float32) + 0.5 - height / 2) / self._unit_px
         self._cos, self._sin = np.cos(view.rotation), np.sin(view.rotation)
+        self._where = np.ones(count, dtype=np.bool_)
 
     def __len__(self) -> int:
         return len(self._view)
@@ -197,10 +63,16 @@ class Easel:
             return value.astype(np.float32, copy=False)
         return np.full(len(self), value, dtype=np.float32)
 
+    def only(self, where: Flags) -> Easel:
+        """The same B pictures, of which what is painted through this one reaches only those with the flag (B,)."""
+        narrowed = copy.copy(self)
+        narrowed._where = self._where & where
+        return narrowed
+
     def paint(
         self,
         shape: Shape,
-        colour: Floats | tuple[float, float, float],
+        colour: Floats | Colour,
         *,
         where: Flags | None = None,
         within: Shape | None = None,
@@ -221,7 +93,7 @@ class Easel:
             soft: width of its edge in pixels at least 1; in the subject's units where it is less than 1.
         """
         view = self._view
-        index = np.arange(len(self)) if where is None else np.flatnonzero(where)
+        index = np.flatnonzero(self._where if where is None else self._where & where)
         if not len(index):
             return
         cx, cy = self._place(shape)
@@ -312,7 +184,7 @@ class Easel:
         phase = self.rows(texture.phase)[index]
         mix = torch.zeros_like(u)
         for kind in np.unique(kinds):
-            if PATTERNS[kind] == "plain":
+            if kind == "plain":
                 continue
             some = np.flatnonzero(kinds == kind)
             chosen = torch.from_numpy(some).to(self._device)
@@ -321,7 +193,7 @@ class Easel:
             sharp = self._tensor(np.minimum(period[some] * scale[some] * 0.35, 9))
             turn = 2 * np.pi / self._tensor(period[some])
             one, two = (u, v) if every else (u[chosen], v[chosen])
-            wave = _WAVES[PATTERNS[kind]](one * turn + self._tensor(phase[some]), two * turn)
+            wave = _WAVES[kind](one * turn + self._tensor(phase[some]), two * turn)
             value = (0.5 + wave * sharp).clamp_(0, 1)
             if every:
                 return value

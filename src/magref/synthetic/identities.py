@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -11,9 +11,18 @@ import numpy as np
 import torch
 
 from magref.references import Role
-from magref.synthetic import animals, creatures, people, things
+from magref.synthetic.animals import (
+    CREATURES,
+    SPECIES,
+    describe_creature,
+    describe_quadruped,
+    draw_creatures,
+    draw_quadrupeds,
+)
 from magref.synthetic.easel import Easel, straight
-from magref.synthetic.traits import Choices, Traits
+from magref.synthetic.people import PEOPLE, describe_person, draw_people
+from magref.synthetic.things import THINGS, describe_thing, draw_things
+from magref.synthetic.traits import Choices, Strings, Traits
 from magref.synthetic.views import View
 from magref.synthetic.words import Description
 
@@ -46,31 +55,39 @@ class Kind:
         return self.gait in ("walks", "crawls", "drives", "rolls", "stands")
 
 
-_FLYING = {"bird", "parrot", "butterfly", "owl"}
+@dataclass(frozen=True)
+class _Members:
+    """A family: its kinds, how often they occur together and how most of them go; who describes and draws them."""
+
+    names: tuple[str, ...]
+    share: float
+    gait: Gait
+    describe: Callable[[Traits, str], Description]
+    draw: Callable[[Easel, Traits, Strings, View], None]
+
+
+_FAMILIES: dict[Family, _Members] = {
+    "person": _Members(PEOPLE, 40, "walks", describe_person, draw_people),
+    "animal": _Members(tuple(SPECIES), 24, "walks", describe_quadruped, draw_quadrupeds),
+    "creature": _Members(CREATURES, 12, "walks", describe_creature, draw_creatures),
+    "thing": _Members(tuple(THINGS), 24, "stands", describe_thing, draw_things),
+}
 _GAITS: dict[str, Gait] = {
-    **dict.fromkeys(_FLYING, "flies"), **dict.fromkeys(("fish", "shark", "whale"), "swims"), "snake": "crawls",
-    "turtle": "crawls", "duck": "walks", **dict.fromkeys(("car", "bus", "train"), "drives"), "boat": "sails",
-    **dict.fromkeys(("balloon", "kite", "umbrella", "star"), "floats"), "rocket": "flies", "ball": "rolls",
-    "apple": "rolls",
-    "robot": "walks", "teddy": "walks", **dict.fromkeys(("penguin", "chicken"), "walks"),
-}  # fmt: skip
+    **dict.fromkeys(("bird", "parrot", "butterfly", "owl", "rocket"), "flies"),
+    **dict.fromkeys(("fish", "shark", "whale"), "swims"),
+    **dict.fromkeys(("snake", "turtle"), "crawls"),
+    **dict.fromkeys(("robot", "teddy"), "walks"),
+    **dict.fromkeys(("car", "bus", "train"), "drives"),
+    **dict.fromkeys(("ball", "apple"), "rolls"),
+    **dict.fromkeys(("balloon", "kite", "umbrella", "star"), "floats"),
+    "boat": "sails",
+}
 
-
-def _table() -> dict[str, Kind]:
-    kinds: list[Kind] = []
-    families: tuple[tuple[Family, Sequence[str], float, Gait], ...] = (
-        ("person", people.PEOPLE, 40, "walks"),
-        ("animal", animals.QUADRUPEDS, 24, "walks"),
-        ("creature", creatures.CREATURES, 12, "walks"),
-        ("thing", things.NAMES, 24, "stands"),
-    )
-    for family, names, share, gait in families:
-        for number, name in enumerate(names):
-            kinds.append(Kind(name, family, number, share / len(names), _GAITS.get(name, gait)))
-    return {kind.name: kind for kind in kinds}
-
-
-KINDS = _table()
+KINDS = {
+    name: Kind(name, family, number, members.share / len(members.names), _GAITS.get(name, members.gait))
+    for family, members in _FAMILIES.items()
+    for number, name in enumerate(members.names)
+}
 _LIST = tuple(KINDS.values())
 _WEIGHTS = tuple(kind.weight for kind in _LIST)
 
@@ -84,12 +101,7 @@ def kind_of(identity: int) -> Kind:
 def describe(identity: int) -> Description:
     """The words for an identity."""
     kind = kind_of(identity)
-    traits = Traits([identity], kind.family)
-    if kind.family == "person":
-        return people.describe(traits, kind.number)
-    if kind.family == "animal":
-        return animals.describe(traits, kind.number)
-    return (creatures if kind.family == "creature" else things).describe(traits, kind.number)
+    return _FAMILIES[kind.family].describe(Traits([identity], kind.family), kind.name)
 
 
 def draw_subjects(
@@ -107,14 +119,15 @@ def draw_subjects(
     """
     kinds = [kind_of(identity) for identity in identities]
     result = torch.empty(len(kinds), 4, size_px, size_px, device=device)
-    numbers, families = np.asarray(identities, dtype=np.int64), np.array([kind.family for kind in kinds])
-    for family, module in (("person", people), ("animal", animals), ("creature", creatures), ("thing", things)):
-        members = np.flatnonzero(families == family)
+    numbers, names = np.asarray(identities, dtype=np.int64), np.array([kind.name for kind in kinds])
+    families = np.array([kind.family for kind in kinds])
+    for family, members in _FAMILIES.items():
+        found = np.flatnonzero(families == family)
         # Pictures of one kind are painted together: their parts lie alike, which keeps each window small.
-        members = members[np.argsort([kinds[m].number for m in members], kind="stable")]
-        for start in range(0, len(members), _CHUNK):
-            rows = members[start : start + _CHUNK]
+        found = found[np.argsort([kinds[n].number for n in found], kind="stable")]
+        for start in range(0, len(found), _CHUNK):
+            rows = found[start : start + _CHUNK]
             easel = Easel(view[rows], size_px, device)
-            module.draw(easel, Traits(numbers[rows], family), np.array([kinds[r].number for r in rows]), view[rows])
+            members.draw(easel, Traits(numbers[rows], family), names[rows], view[rows])
             result[torch.from_numpy(rows).to(device)] = easel.finish()
     return result if premultiplied else straight(result)

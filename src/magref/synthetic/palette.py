@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from magref.synthetic.traits import Floats, Traits, Whole
+from magref.synthetic.traits import Flags, Floats, Strings, Traits, Whole
 
 Colour = tuple[float, float, float]
 """Red, green and blue from 0 to 1: one colour for all, where `Floats` (B, 3) has one for each."""
@@ -54,9 +54,14 @@ def between(traits: Traits, name: str, low: Colour, high: Colour) -> Floats:
     return np.stack(channels, axis=1)
 
 
-def of(table: Mapping[str, Colour], index: Whole) -> Floats:
-    """(B, 3) of a table's colours by number."""
-    return np.array(list(table.values()), dtype=np.float32)[index]
+def of(table: Mapping[str, Colour], names: Strings) -> Floats:
+    """(B, 3) of a table's colours by name (B,)."""
+    return np.array([table[name] for name in names.tolist()], dtype=np.float32)
+
+
+def either(flags: Flags, one: Floats | Colour, other: Floats | Colour) -> Floats:
+    """(B, 3) float32: one colour where the flag (B,) is set, the other elsewhere."""
+    return np.where(flags[:, None], np.asarray(one, np.float32), np.asarray(other, np.float32))
 
 
 def other(traits: Traits, name: str, first: Whole, count: int = len(COLOURS)) -> Whole:

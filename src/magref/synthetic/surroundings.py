@@ -10,9 +10,10 @@ import torch
 
 from magref.synthetic import palette
 from magref.synthetic.camera import MARGIN, panned
-from magref.synthetic.easel import Easel, box, capsule, petals
+from magref.synthetic.easel import Easel
 from magref.synthetic.places import draw_places
 from magref.synthetic.plans import Plan, WorldConfig
+from magref.synthetic.shapes import box, capsule, petals
 from magref.synthetic.traits import Floats, Traits
 from magref.synthetic.views import View, joined, lit, plain_view
 

@@ -7,7 +7,7 @@ Traits are small and live on the CPU in numpy; pixels live in torch (see `easel.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.floating[Any]]
 """float32 where it is stored; what is computed on the way may be wider."""
 Whole = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+Strings = npt.NDArray[np.str_]
 T = TypeVar("T")
 
 _WEYL = np.uint64(0x9E3779B97F4A7C15)
@@ -57,6 +58,10 @@ class Traits:
         """(B,) integers, `i` as often as its share of the weights."""
         bounds = np.cumsum(np.asarray(weights, dtype=np.float64))
         return np.minimum(np.searchsorted(bounds / bounds[-1], self.uniform(name), side="right"), len(weights) - 1)
+
+    def choose(self, name: str, weights: Mapping[str, float]) -> Strings:
+        """(B,) words, each as often as its share of the weights."""
+        return np.array(list(weights))[self.pick(name, list(weights.values()))]
 
     def chance(self, name: str, probability: float | Floats) -> Flags:
         """(B,) booleans, true with this probability."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-Family = Literal["person", "animal", "bird", "fish", "snake", "object"]
 
 
 @dataclass(frozen=True)
