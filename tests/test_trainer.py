@@ -58,7 +58,7 @@ class TestObjective:
         return Run(prepare(recipe), tmp_path / "run", CPU)
 
     def test_the_target_is_the_clips_own_latents_over_all_frames(self, begun):
-        sample = begun.setting.samples[0]
+        sample = next(iter(begun.setting.dataset))
         example = begun.source.example(begun.source.read(Drawn(sample.id, 7, ())))
         folder = Path(begun.recipe.data.dataset)
         shape = begun.setting.buckets.choose(sample.clip)
@@ -68,7 +68,7 @@ class TestObjective:
         assert torch.equal(example.clean, expected)
 
     def test_the_condition_is_what_generation_builds_of_the_same_canvas(self, begun):
-        sample = begun.setting.samples[0]
+        sample = next(iter(begun.setting.dataset))
         example = begun.source.example(begun.source.read(Drawn(sample.id, 7, ())))
         shape = begun.setting.buckets.choose(sample.clip)
         canvas = draw_canvas(Path(begun.recipe.data.dataset), sample, shape, begun.recipe.data, (0, 7))

@@ -149,7 +149,7 @@ class TestOrder:
     @pytest.mark.parametrize(
         ("count", "sentence"),
         [
-            (0, "there are no samples to train on; give a dataset that has some"),
+            (0, "there are no samples to train on; the run's skipped.jsonl says why"),
             (1, "1 sample is too few for 4 processes; use 1 at most"),
             (3, "3 samples are too few for 4 processes; use 3 at most"),
         ],

@@ -37,7 +37,9 @@ def disc(colour: str, size: int = 24) -> Image.Image:
     return image
 
 
-def save_dataset(folder: Path, count: int = 6, *, width: int = WIDTH, height: int = HEIGHT, frames: int = 6) -> Path:
+def save_dataset(
+    folder: Path, count: int = 6, *, width: int = WIDTH, height: int = HEIGHT, frames: int = 6, prefix: str = "s"
+) -> Path:
     """Clips of a disc that moves to the right, each with three pictures of it, a box and a background."""
     colours = ["red", "green", "blue", "orange", "purple", "black", "brown", "pink"]
     with DatasetWriter(folder, DatasetInfo(name="discs")) as writer:
@@ -47,7 +49,7 @@ def save_dataset(folder: Path, count: int = 6, *, width: int = WIDTH, height: in
             for t in range(frames):
                 clip[t, 8:24, 4 + 3 * t : 16 + 3 * t] = disc(colour).convert("RGB").getpixel((12, 12))
             writer.add(
-                f"s{number}",
+                f"{prefix}{number}",
                 f"A {colour} disc moves right.",
                 clip,
                 [

@@ -22,6 +22,7 @@ from magref.dataset.format import (
     Clip,
     DatasetInfo,
     Mask,
+    Name,
     Picture,
     Pixels,
     Provenance,
@@ -32,6 +33,7 @@ from magref.dataset.format import (
 from magref.errors import InputError, OutputError, ResourceError
 from magref.outputs import write_image, writing
 from magref.references import Role
+from magref.settings import Record
 from magref.sidecar import first_problem
 from magref.video import Frames, probe_video, write_video
 
@@ -324,6 +326,20 @@ def sample_of(row: dict[str, Any]) -> Sample:
         return Sample.model_validate(_tuples(row))
     except ValidationError as error:
         raise InputError(first_problem(error)) from None
+
+
+def listing_of(row: Mapping[str, Any]) -> tuple[str, Clip]:
+    """Id and clip of a manifest's row, the rest unseen; InputError where they do not fit the format."""
+    try:
+        listing = _Listing.model_validate({"id": row["id"], "clip": _tuples(row.get("clip"))})
+    except ValidationError as error:
+        raise InputError(first_problem(error)) from None
+    return listing.id, listing.clip
+
+
+class _Listing(Record):
+    id: Name
+    clip: Clip
 
 
 def _tuples(value: Any) -> Any:

@@ -47,7 +47,7 @@ class Order:
         self, buckets: Sequence[tuple[str, Hashable]], *, batch: int, passes: int, world: int, seed: int
     ) -> None:
         if not buckets:
-            raise InputError("there are no samples to train on; give a dataset that has some")
+            raise InputError("there are no samples to train on; the run's skipped.jsonl says why")
         if len(buckets) < world:
             samples = "1 sample is" if len(buckets) == 1 else f"{len(buckets)} samples are"
             raise InputError(f"{samples} too few for {world} processes; use {len(buckets)} at most")

@@ -1,9 +1,11 @@
 """Encoded samples on disk: a file for each, with the clip's latents, several canvases, and the caption's features.
 
     cache.json                      what it was made with
-    samples/<id>.safetensors        clean, guidance.0 .., image.0 .., tail.0 .., text
+    samples/<id>-<row>.safetensors  clean, guidance.0 .., image.0 .., tail.0 .., text
     empty/<F>x<H>x<W>.safetensors   the same of no references and no caption, for dropout
-    skipped.jsonl                   samples that could not be used, and why
+    skipped.jsonl                   samples that could not be used when it was filled last, and why
+
+<row> is a hash of the sample's row in the manifest: one of another dataset, or one that was changed, is another sample.
 
 The canvas cannot be cached once for all, since references and layout are drawn anew each time; so a few draws of each
 sample are encoded, and training takes one of them at random.
@@ -11,9 +13,10 @@ sample are encoded, and training takes one of them at random.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,9 +28,10 @@ from safetensors.torch import save_file
 
 from magref.conditioning import Conditioning
 from magref.dataset.format import Sample
+from magref.dataset.store import sample_of
 from magref.errors import InputError, MagrefError
 from magref.geometry import VideoShape
-from magref.outputs import writing
+from magref.outputs import append, writing
 from magref.settings import Record
 from magref.training.encoding import Encoders
 from magref.training.examples import Buckets, draw_canvas, first_frame_canvas, read_clip
@@ -55,10 +59,12 @@ class Encoded:
     clean: torch.Tensor | None
     conditioning: Conditioning | None
     text: torch.Tensor | str
+    sizes: Mapping[str, int]
+    """Of the files that were encoded, in bytes, by their paths in the dataset."""
 
 
 def fingerprint(encoders: Mapping[str, str], buckets: Buckets, recipe: DataRecipe, mechanism: str) -> str:
-    """One hash over all that decides what is encoded: the encoders' weights, the shapes, how references are drawn."""
+    """One hash over what decides how samples are encoded: the encoders, the shapes, how references are drawn."""
     free = {"cache", "workers", "dataset", "canvases", "sizes", "frames"}
     record = {
         "encoders": dict(encoders),
@@ -69,8 +75,14 @@ def fingerprint(encoders: Mapping[str, str], buckets: Buckets, recipe: DataRecip
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def open_cache(folder: Path, info: CacheInfo, *, make: bool) -> None:
-    """Check that the cache is the one asked for, or begin it where `make` is set.
+def row_digest(row: Mapping[str, Any]) -> str:
+    """A hash of the part of a manifest's row that decides what is encoded."""
+    parts = {key: row.get(key) for key in ("id", "caption", "clip", "subjects")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def open_cache(folder: Path, info: CacheInfo, *, make: bool) -> CacheInfo:
+    """Check that the cache is the one asked for, or begin it where `make` is set; returns what it was made with.
 
     Raises:
         InputError: there is none, or it was made with something else.
@@ -88,40 +100,48 @@ def open_cache(folder: Path, info: CacheInfo, *, make: bool) -> None:
                 f"the cache {folder} was made with another model or other data settings; name another folder as "
                 "data.cache, or set things back"
             )
-        return
+        return found
     if not make:
         raise InputError(f"the cache {folder} does not exist; fill it with magref train cache RECIPE")
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"the folder {folder} is not empty and no cache; name another as data.cache")
     with writing(path) as temporary:
         temporary.write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return info
 
 
 def fill_cache(
     folder: Path,
     dataset: Path,
-    samples: list[Sample],
+    rows: Iterable[dict[str, Any]],
     encoders: Encoders,
     buckets: Buckets,
     recipe: DataRecipe,
 ) -> Iterator[tuple[str, str | None]]:
-    """Encode the samples that are not there yet; yields each id, with the reason where it could not be used.
+    """Encode the manifest's rows that are not there yet, or whose files have changed since.
 
     Which canvases there are does not depend on a run's seed, so that runs can share a cache.
+
+    Yields:
+        Each id, with the reason where it could not be used.
+
+    Raises:
+        OutputError: one could not be written.
     """
-    for sample in samples:
-        path = sample_file(folder, sample.id)
-        if path.exists():
+    for row in rows:
+        name, path = str(row["id"]), sample_file(folder, str(row["id"]), row_digest(row))
+        if _is_current(path, dataset):
             continue
         try:
-            tensors, caption = _encode(dataset, sample, encoders, buckets, recipe)
+            tensors, metadata = _encode(dataset, sample_of(row), encoders, buckets, recipe)
         except MagrefError as error:
-            note_skipped(folder / SKIPPED_FILE, sample.id, str(error))
-            yield sample.id, str(error)
+            line = json.dumps({"sample": name, "reason": str(error)}, ensure_ascii=False)
+            append(folder / SKIPPED_FILE, f"{line}\n".encode())
+            yield name, str(error)
             continue
-        with writing(path) as temporary:
-            save_file(tensors, temporary, metadata={"caption": caption})
-        yield sample.id, None
+        with writing(path, overwrite=True) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
+        yield name, None
 
 
 def fill_empty(folder: Path, encoders: Encoders, buckets: Buckets) -> None:
@@ -135,12 +155,12 @@ def fill_empty(folder: Path, encoders: Encoders, buckets: Buckets) -> None:
             if isinstance(text, torch.Tensor):
                 tensors["text"] = _small(text)
             with writing(path) as temporary:
-                save_file(tensors, temporary, metadata={"caption": ""})
+                save_file(tensors, temporary, metadata={"caption": "", "sizes": "{}"})
 
 
 def _encode(
     dataset: Path, sample: Sample, encoders: Encoders, buckets: Buckets, recipe: DataRecipe
-) -> tuple[dict[str, torch.Tensor], str]:
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     shape = buckets.choose(sample.clip)
     frames = read_clip(dataset, sample.clip, shape, recipe.fps)
     tensors = {"clean": encoders.clip(frames)}
@@ -155,7 +175,18 @@ def _encode(
     text = encoders.text(sample.caption)
     if isinstance(text, torch.Tensor):
         tensors["text"] = text
-    return {name: _small(tensor) for name, tensor in tensors.items()}, sample.caption
+    metadata = {"caption": sample.caption, "sizes": json.dumps(_sizes(sample, dataset))}
+    return {name: _small(tensor) for name, tensor in tensors.items()}, metadata
+
+
+def _sizes(sample: Sample, dataset: Path) -> dict[str, int]:
+    """Of the clip and the pictures, of which canvases are drawn; in bytes."""
+    pictures = [picture.path for subject in sample.subjects for picture in subject.pictures]
+    sizes = {}
+    for name in (sample.clip.path, *pictures):
+        with contextlib.suppress(OSError):
+            sizes[name] = (dataset / name).stat().st_size
+    return sizes
 
 
 def _named(conditioning: Conditioning) -> dict[str, torch.Tensor]:
@@ -168,9 +199,9 @@ def _small(tensor: torch.Tensor) -> torch.Tensor:
     return (tensor.half() if tensor.dtype == torch.float32 else tensor).contiguous().cpu()
 
 
-def sample_file(folder: Path, name: str) -> Path:
-    """Where a sample lies in the cache."""
-    return folder / "samples" / f"{name}.safetensors"
+def sample_file(folder: Path, name: str, digest: str) -> Path:
+    """Where a sample with a row of this digest lies in the cache."""
+    return folder / "samples" / f"{name}-{digest}.safetensors"
 
 
 def empty_file(folder: Path, shape: VideoShape) -> Path:
@@ -195,15 +226,30 @@ def read_encoded(path: Path, draw: int = 0) -> Encoded:
             conditioning = (
                 None if guidance is None else Conditioning(guidance, tensor(f"image.{draw}"), tensor(f"tail.{draw}"))
             )
-            text = tensor("text")
-            return Encoded(tensor("clean"), conditioning, file.metadata()["caption"] if text is None else text)
+            text, metadata = tensor("text"), file.metadata()
+            sizes = json.loads(metadata["sizes"])
+            return Encoded(tensor("clean"), conditioning, metadata["caption"] if text is None else text, sizes)
     except (OSError, SafetensorError, KeyError, TypeError) as error:
-        raise InputError(f"its file {path} cannot be read ({error}); delete it and fill the cache again") from None
+        raise InputError(f"its file {path} cannot be read ({error}); fill the cache again") from None
 
 
-def note_skipped(path: Path, name: str, reason: str) -> None:
-    """Add one line to a list of samples that could not be used."""
-    record: dict[str, Any] = {"sample": name, "reason": reason}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+def changed_file(sizes: Mapping[str, int], dataset: Path) -> str | None:
+    """The first of these files that has another size now, as a sign of other content; None where all are as they were.
+
+    Files that are gone count as they were: training from a cache needs few of them.
+    """
+    for name, size in sizes.items():
+        with contextlib.suppress(OSError):
+            if (dataset / name).stat().st_size != size:
+                return name
+    return None
+
+
+def _is_current(path: Path, dataset: Path) -> bool:
+    """Whether a sample lies in the cache, whole and of the dataset's files as they are now."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            sizes = json.loads(file.metadata()["sizes"])
+    except (OSError, SafetensorError, KeyError, TypeError):
+        return False
+    return changed_file(sizes, dataset) is None

@@ -84,6 +84,7 @@ class DataRecipe(Part):
     """Which samples, and how they become examples."""
 
     dataset: str
+    """Its folder; relative paths count from the working directory."""
     cache: str | None = None
     """Folder of encoded samples, filled by `magref train cache`; None: everything is encoded during training."""
     canvases: Positive = 4

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from magref.checkpoints import layout
-from magref.dataset.format import Sample
+from magref.checkpoints.headers import read_json
+from magref.dataset.rows import Rows
 from magref.dataset.store import Dataset
 from magref.errors import InputError, ResourceError
 from magref.models import Model, find_model
 from magref.settings import GenerationDefaults
 from magref.sidecar import weights_sha256
-from magref.training.cache import CacheInfo, fill_cache, fill_empty, fingerprint, open_cache
+from magref.training.cache import SKIPPED_FILE, CacheInfo, fill_cache, fill_empty, fingerprint, open_cache
 from magref.training.encoding import Encoders
 from magref.training.examples import Buckets
 from magref.training.loading import (
@@ -43,9 +47,16 @@ class Setting:
     base: Model
     stored: StoredTransformer
     buckets: Buckets
-    samples: list[Sample]
+    dataset: Dataset
+    """Its folder, and that of the cache, absolute: the recipe's are relative to the working directory."""
+    cache: Path | None
     defaults: GenerationDefaults
     """What the trained model generates with: the base's, and the mechanism that was trained."""
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The dataset's samples by their ids."""
+        return Rows(self.dataset)
 
 
 def prepare(recipe: Recipe) -> Setting:
@@ -61,10 +72,17 @@ def prepare(recipe: Recipe) -> Setting:
     buckets = Buckets(sizes, recipe.data.frames or (base.defaults.num_frames,), recipe.data.fps)
     for shape in buckets.shapes():
         shape.check(base.strides)
-    samples = list(Dataset(recipe.data.dataset))
+    dataset = Dataset(_absolute(recipe.data.dataset))
+    if not len(dataset):
+        raise InputError(f"the dataset {dataset.folder} has no samples; add some with magref dataset import")
+    cache = None if recipe.data.cache is None else _absolute(recipe.data.cache)
     shift = recipe.objective.flow_shift or base.defaults.flow_shift
     defaults = base.defaults.model_copy(update={"mechanism": recipe.model.mechanism, "flow_shift": shift})
-    return Setting(recipe, base, find_transformer(base), buckets, samples, defaults)
+    return Setting(recipe, base, find_transformer(base), buckets, dataset, cache, defaults)
+
+
+def _absolute(path: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(path)))
 
 
 def make_encoders(setting: Setting, team: Team, *, idle: bool = False) -> tuple[Encoders, Any]:
@@ -102,6 +120,11 @@ def cache_info(setting: Setting) -> CacheInfo:
     names = {"vae": layout.VAE, "image_encoder": layout.IMAGE_ENCODER, "text_encoder": layout.TEXT_ENCODER}
     paths = {part: base.folder / (names[part] if base.layout == "published" else part) for part in parts}
     encoders = {part: weights_sha256(path) for part, path in paths.items() if path.exists()}
+    if not recipe.model.text_encoder:
+        encoders["text_tokens"] = str(base.defaults.text_tokens)
+    if base.layout != "published":  # whose VAE is always Wan2.1's
+        config = {key: value for key, value in read_json(paths["vae"] / layout.CONFIG).items() if key[0] != "_"}
+        encoders["vae_config"] = json.dumps(config, sort_keys=True)
     made_with = fingerprint(encoders, setting.buckets, recipe.data, recipe.model.mechanism)
     return CacheInfo(made_with=made_with, canvases=recipe.data.canvases)
 
@@ -117,16 +140,19 @@ def make_cache(recipe: Recipe, *, on_sample: Callable[[str, str | None], None]) 
     """
     if recipe.data.cache is None:
         raise InputError("the recipe names no cache; set data.cache to a folder")
-    folder, dataset = (Path(os.path.expanduser(name)) for name in (recipe.data.cache, recipe.data.dataset))
     team = Team.join()
     try:
         setting = team.each(lambda: prepare(recipe))
-        team.first(lambda: open_cache(folder, cache_info(setting), make=True))
+        folder, dataset = setting.cache, setting.dataset
+        assert folder is not None
+        made = team.first(lambda: open_cache(folder, cache_info(setting), make=True))
+        team.first(lambda: (folder / SKIPPED_FILE).unlink(missing_ok=True))
         encoders, _ = make_encoders(setting, team)
         team.first(lambda: fill_empty(folder, encoders, setting.buckets))
-        own = setting.samples[team.rank :: team.world]
+        own = islice((row for _, row in dataset.rows()), team.rank, None, team.world)
+        data = recipe.data.model_copy(update={"canvases": made.canvases})
         counts = [0, 0]
-        for name, problem in fill_cache(folder, dataset, own, encoders, setting.buckets, recipe.data):
+        for name, problem in fill_cache(folder, dataset.folder, own, encoders, setting.buckets, data):
             counts[problem is not None] += 1
             on_sample(name, problem)
         encoded, passed_over = zip(*team.gather(counts), strict=True)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from magref.canvas import Canvas
 from magref.conditioning import Conditioning
-from magref.dataset.format import Sample
+from magref.dataset.rows import Rows
+from magref.dataset.store import Dataset, listing_of
 from magref.errors import InputError
 from magref.geometry import VideoShape
 from magref.training.batches import Drawn
-from magref.training.cache import SKIPPED_FILE, empty_file, read_encoded, sample_file
+from magref.training.cache import SKIPPED_FILE, changed_file, empty_file, read_encoded, row_digest, sample_file
 from magref.training.encoding import Encoders
 from magref.training.examples import Buckets, draw_canvas, first_frame_canvas, read_clip
 from magref.training.objective import Example
@@ -27,11 +28,20 @@ Empty = tuple[Conditioning | None, torch.Tensor | str]
 """The conditioning of no references (None where there is none), and the text of no caption."""
 
 
+class Usable(NamedTuple):
+    """What a run keeps of each sample in memory: its bucket, and the digest of its row where it lies in a cache."""
+
+    name: str
+    shape: VideoShape
+    digest: str
+
+
 @dataclass(frozen=True)
 class Pixels:
     """What lies on disk for one example, not yet encoded."""
 
     drawn: Drawn
+    caption: str
     frames: Frames
     canvas: Canvas
     shape: VideoShape
@@ -50,10 +60,8 @@ class Source(Protocol):
 class Encoding:
     """Reads clip and pictures, and encodes them."""
 
-    def __init__(
-        self, folder: Path, samples: dict[str, Sample], encoders: Encoders, buckets: Buckets, recipe: Recipe
-    ) -> None:
-        self._folder, self._samples, self._encoders = folder, samples, encoders
+    def __init__(self, folder: Path, rows: Rows, encoders: Encoders, buckets: Buckets, recipe: Recipe) -> None:
+        self._folder, self._rows, self._encoders = folder, rows, encoders
         self._buckets, self._recipe = buckets, recipe
         self._empty: dict[VideoShape, Empty] = {}
         if recipe.objective.text_dropout or recipe.objective.reference_dropout:
@@ -61,29 +69,30 @@ class Encoding:
 
     def read(self, drawn: Drawn) -> Pixels:
         """The clip, and a canvas that is drawn anew for each seed."""
-        sample, data = self._samples[drawn.name], self._recipe.data
+        sample, data = self._rows[drawn.name], self._recipe.data
         shape = self._buckets.choose(sample.clip)
         frames = read_clip(self._folder, sample.clip, shape, data.fps)
         if data.condition == "first-frame":
-            return Pixels(drawn, frames, first_frame_canvas(frames), shape)
+            return Pixels(drawn, sample.caption, frames, first_frame_canvas(frames), shape)
         canvas = draw_canvas(self._folder, sample, shape, data, (self._recipe.seed, drawn.seed))
-        return Pixels(drawn, frames, canvas, shape)
+        return Pixels(drawn, sample.caption, frames, canvas, shape)
 
     def example(self, read: Pixels | Example, *, dropout: bool = True) -> Example:
         """Encoded by the functions that generation uses."""
         assert isinstance(read, Pixels)
         name, seed = read.drawn.name, read.drawn.seed
-        clean, text = self._encoders.clip(read.frames), self._encoders.text(self._samples[name].caption)
+        clean, text = self._encoders.clip(read.frames), self._encoders.text(read.caption)
         conditioning = self._encoders.canvas(read.canvas, read.shape.frames)
         example = Example(name, clean, conditioning, text, seed)
         return drop(example, self._empty.get(read.shape), self._recipe.objective) if dropout else example
 
 
 class Cached:
-    """Reads what `magref train cache` encoded, one of each sample's canvases at random."""
+    """Reads what `magref train cache` encoded of the dataset in `folder`, one of each sample's canvases at random."""
 
-    def __init__(self, cache: Path, samples: dict[str, Sample], buckets: Buckets, recipe: Recipe) -> None:
-        self._cache, self._samples, self._buckets, self._recipe = cache, samples, buckets, recipe
+    def __init__(self, cache: Path, folder: Path, found: Sequence[Usable], buckets: Buckets, recipe: Recipe) -> None:
+        self._cache, self._folder, self._recipe = cache, folder, recipe
+        self._found = {sample.name: sample for sample in found}
         self._empty: dict[VideoShape, Empty] = {}
         if recipe.objective.text_dropout or recipe.objective.reference_dropout:
             for shape in buckets.shapes():
@@ -93,15 +102,18 @@ class Cached:
     def read(self, drawn: Drawn) -> Example:
         """One example with one of its canvases."""
         draw = int(np.random.default_rng([drawn.seed, 0]).integers(self._recipe.data.canvases))
-        encoded = read_encoded(sample_file(self._cache, drawn.name), draw)
+        encoded = read_encoded(sample_file(self._cache, drawn.name, self._found[drawn.name].digest), draw)
         if encoded.clean is None or encoded.conditioning is None:
             raise InputError(f"its file in {self._cache} is not whole; delete it and fill the cache again")
+        changed = changed_file(encoded.sizes, self._folder)
+        if changed is not None:
+            raise InputError(f"{changed} has changed since it was encoded; run magref train cache RECIPE again")
         return Example(drawn.name, encoded.clean, encoded.conditioning, encoded.text, drawn.seed)
 
     def example(self, read: Pixels | Example, *, dropout: bool = True) -> Example:
         """Nothing is left to encode."""
         assert isinstance(read, Example)
-        shape = self._buckets.choose(self._samples[read.name].clip)
+        shape = self._found[read.name].shape
         return drop(read, self._empty.get(shape), self._recipe.objective) if dropout else read
 
 
@@ -118,19 +130,33 @@ def drop(example: Example, empty: Empty | None, recipe: ObjectiveRecipe) -> Exam
     return example
 
 
-def usable(
-    samples: list[Sample], buckets: Buckets, on_skip: Callable[[str, str], None], cache: Path | None
-) -> list[tuple[str, VideoShape]]:
-    """The samples that have a bucket and, with a cache, lie in it; `on_skip` is told the others with the reason."""
-    found = []
-    for sample in samples:
+def usable(dataset: Dataset, buckets: Buckets, on_skip: Callable[[str, str], None], cache: Path | None) -> list[Usable]:
+    """The samples that have a bucket and, with a cache, lie in it; `on_skip` is told the others with the reason.
+
+    Raises:
+        InputError: the manifest cannot be read, or the cache has none of the samples.
+    """
+    shapes = {shape: shape for shape in buckets.shapes()}  # so that all samples of a bucket share one object
+    found: dict[str, Usable] = {}
+    missing = 0
+    for _, row in dataset.rows(("id", "clip") if cache is None else None):
         try:
-            shape = buckets.choose(sample.clip)
+            name, clip = listing_of(row)
+            shape = shapes[buckets.choose(clip)]
         except InputError as error:
-            on_skip(sample.id, str(error))
+            on_skip(str(row["id"]), str(error))
             continue
-        if cache is not None and not sample_file(cache, sample.id).is_file():
-            on_skip(sample.id, f"it is not in the cache; see {cache / SKIPPED_FILE}, or fill it again")
-            continue
-        found.append((sample.id, shape))
-    return found
+        digest = "" if cache is None else row_digest(row)
+        if name in found:
+            on_skip(name, "its id occurs twice; the second one is left out")
+        elif cache is not None and not sample_file(cache, name, digest).is_file():
+            missing += 1
+            on_skip(name, f"it is not in the cache as its row is now; fill it again, or see {cache / SKIPPED_FILE}")
+        else:
+            found[name] = Usable(name, shape, digest)
+    if missing and not found:
+        raise InputError(
+            f"the cache {cache} holds none of the samples of {dataset.folder}; fill it with magref train cache RECIPE, "
+            "or name another as data.cache"
+        )
+    return list(found.values())

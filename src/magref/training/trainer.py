@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,10 +19,11 @@ import torch
 from PIL import Image
 from torch.distributed.fsdp import FSDPModule
 
-from magref.errors import OutputError, ResourceError
+from magref.dataset.format import Sample
+from magref.errors import MagrefError, OutputError, ResourceError
 from magref.flow import make_scheduler
 from magref.geometry import VideoShape
-from magref.outputs import write_errors, writing
+from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
 from magref.references import Reference
 from magref.training.batches import Drawn, Loader, Order
@@ -89,8 +89,8 @@ def _begin(setting: Setting, folder: Path, team: Team) -> None:
         raise ResourceError("muon runs in one process alone; set optim.optimizer to adamw")
     if recipe.model.lora is not None and recipe.model.lora.quantize == "int8" and team.world > 1:
         raise ResourceError("8-bit weights cannot be spread over processes; set model.lora.quantize to none")
-    if recipe.data.cache is not None:
-        open_cache(Path(os.path.expanduser(recipe.data.cache)), cache_info(setting), make=False)
+    if setting.cache is not None:
+        open_cache(setting.cache, cache_info(setting), make=False)
     open_run(folder, recipe)
 
 
@@ -126,26 +126,25 @@ class Run:
         self.order = team.each(lambda: Order(training, batch=batch, passes=passes, world=team.world, seed=recipe.seed))
         self.samples_per_step = batch * passes * team.world
         self.seen = Seen.of(training, [name for name, _ in self.held_out], self.samples_per_step)
+        team.wait()  # for slow disks: the first step's exchange gives up after ten minutes
 
     def _open_loggers(self) -> None:
-        with write_errors(self.folder):
-            self.loggers = open_loggers(self.recipe.loggers, self.folder, self.recipe.model_dump(mode="json"))
+        self.loggers = open_loggers(self.recipe.loggers, self.folder, self.recipe.model_dump(mode="json"))
 
     def _data(self) -> tuple[Source, list[tuple[str, VideoShape]], list[tuple[str, VideoShape]]]:
         """The source of examples, the training samples and those for validation."""
         recipe, setting = self.recipe, self.setting
-        cache = None if recipe.data.cache is None else Path(os.path.expanduser(recipe.data.cache))
-        found = self.team.first(lambda: usable(setting.samples, setting.buckets, self.skipped.note, cache))
+        dataset, buckets = setting.dataset, setting.buckets
+        found = self.team.first(lambda: usable(dataset, buckets, self.skipped.note, setting.cache))
         self.skipped.share()
-        samples = {sample.id: sample for sample in setting.samples}
-        held_out = min(recipe.validation.samples, len(found) // 2)
         source: Source
-        if cache is not None:
-            source = Cached(cache, samples, setting.buckets, recipe)
+        if setting.cache is not None:
+            source = Cached(setting.cache, dataset.folder, found, buckets, recipe)
         else:
-            dataset = Path(os.path.expanduser(recipe.data.dataset))
-            source = Encoding(dataset, samples, self.encoders, setting.buckets, recipe)
-        return source, found[held_out:], found[:held_out]
+            source = Encoding(dataset.folder, setting.rows, self.encoders, buckets, recipe)
+        places = [(sample.name, sample.shape) for sample in found]
+        held_out = min(recipe.validation.samples, len(found) // 2)
+        return source, places[held_out:], places[:held_out]
 
     def restore(self, step: int | None = None) -> int:
         """Load the checkpoint of a step, or the newest; returns the number of steps done, 0 where there is none."""
@@ -222,8 +221,7 @@ class Run:
     def _log(self, step: int, figures: Mapping[str, float], report: Report) -> None:
         def tell() -> None:
             for logger in self.loggers:
-                with write_errors(self.folder):
-                    logger.figures(step, figures)
+                logger.figures(step, figures)
             report(step, figures)
 
         with self._losing_nothing():
@@ -275,43 +273,48 @@ class Run:
                 loss, used = validation_loss(self.objective, names, read, self.skipped.note, self.team, stop)
                 if loss is not None:
                     self._log(step, {"validation_loss": loss}, report)
-                chosen = [(name, shape) for name, shape in self.held_out if name in used]
-                self._show(step, chosen[: self.recipe.validation.videos], stop)
+                self._show(step, [(name, shape) for name, shape in self.held_out if name in used], stop)
+            ended = True
         except Stopped:
-            return False
-        return True
+            ended = False
+        self.skipped.share()
+        return ended
 
     def _show(self, step: int, held_out: Sequence[tuple[str, VideoShape]], stop: Sequence[bool]) -> None:
-        """Videos of these samples."""
-        if not held_out:
-            return
+        """Videos of the first of these samples."""
         folder = self.folder / "samples" / f"step-{step:08d}"
         cases = self.team.each(lambda: self._cases(held_out))
+        if not cases:
+            return
         with self.pipeline() as pipeline, self._losing_nothing():
             sheet = validation_videos(pipeline, cases, folder, self.team, stop)
 
             def tell() -> None:
                 for logger in self.loggers:
-                    with write_errors(self.folder):
-                        logger.picture(step, "validation", sheet.convert("RGB"))
+                    logger.picture(step, "validation", sheet.convert("RGB"))
 
             self.team.first(tell)
 
     def _cases(self, held_out: Sequence[tuple[str, VideoShape]]) -> list[Case]:
-        """Captions and references to generate videos of."""
-        samples = {sample.id: sample for sample in self.setting.samples}
-        dataset, data = Path(os.path.expanduser(self.recipe.data.dataset)), self.recipe.data
-        plain = data.model_copy(update={"shuffle": False, "object_dropout": 0.0})
-        cases = []
+        """Captions and references to generate videos of; what cannot be read is noted, and the next takes its place."""
+        cases: list[Case] = []
         for name, shape in held_out:
-            if data.condition == "first-frame":
-                frames = read_clip(dataset, samples[name].clip, shape, data.fps)
-                references = [Reference(Image.fromarray(frames[0]))]
-            else:
-                canvas = draw_canvas(dataset, samples[name], shape, plain, (self.recipe.seed, 0))
-                references = [Reference(reference.rgb, role=reference.role) for reference in canvas.references]
-            cases.append(Case(samples[name].caption, references, shape))
+            if len(cases) == self.recipe.validation.videos:
+                break
+            try:
+                sample = self.setting.rows[name]
+                cases.append(Case(sample.caption, self._references(sample, shape), shape))
+            except MagrefError as error:
+                self.skipped.note(name, str(error))
         return cases
+
+    def _references(self, sample: Sample, shape: VideoShape) -> list[Reference]:
+        folder, data = self.setting.dataset.folder, self.recipe.data
+        if data.condition == "first-frame":
+            return [Reference(Image.fromarray(read_clip(folder, sample.clip, shape, data.fps)[0]))]
+        plain = data.model_copy(update={"shuffle": False, "object_dropout": 0.0})
+        canvas = draw_canvas(folder, sample, shape, plain, (self.recipe.seed, 0))
+        return [Reference(reference.rgb, role=reference.role) for reference in canvas.references]
 
     @contextmanager
     def pipeline(self) -> Iterator[MagrefPipeline]:

@@ -116,7 +116,7 @@ def tokens(arm: Arm, folder: Path, budget: Budget) -> int:
     latent = setting.buckets.shapes()[0].latent(setting.base.strides)
     count = latent.tokens(setting.base.strides)
     if arm.mechanism == "tokenwise":
-        subjects = [sum(s.role != "background" for s in sample.subjects) for sample in setting.samples]
+        subjects = [sum(s.role != "background" for s in sample.subjects) for sample in setting.dataset]
         count += round(sum(subjects) / len(subjects) * count / latent.frames)
     return count
 
