@@ -21,7 +21,7 @@ from magref.curation.outcome import Failed, Rejected
 from magref.curation.running.engines import LocalEngine
 from magref.curation.running.options import read_settings
 from magref.curation.running.run import curate
-from magref.curation.running.sources import Source, find_sources
+from magref.curation.running.sources import Source, find_sources, local_file
 from magref.curation.running.work import Work
 from magref.curation.truth import TruthModels
 from magref.dataset.check import check_dataset
@@ -173,3 +173,13 @@ def test_a_process_that_dies_costs_one_video() -> None:
     done = list(LocalEngine(2).each(die_over_one, sources, lambda source: died.append(source.address)))
     assert sorted(done) == sorted(source.id for source in sources)
     assert died == ["deadly"]
+
+
+def test_addresses_are_copied_once(tmp_path) -> None:
+    video = write_video(moving(12), tmp_path / "film.mp4", fps=16)
+    (source,) = find_sources([f"file://{video}"])
+    copy = local_file(source, tmp_path / "copies")
+    assert copy.read_bytes() == video.read_bytes()
+    assert copy.parent == tmp_path / "copies"
+    video.unlink()
+    assert local_file(source, tmp_path / "copies") == copy

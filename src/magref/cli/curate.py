@@ -39,6 +39,12 @@ def curate(
     name: Annotated[str | None, typer.Option(help="The dataset's name; none: the folder's.")] = None,
     license: Annotated[str | None, typer.Option(help="Under which the material may be used.")] = None,
     processes: Annotated[int | None, typer.Option(min=0, help="For work without models; none: one a core.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray for a Ray cluster.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="The Ray cluster's address; none: RAY_ADDRESS, or one of this machine.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Ray workers that hold models.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each of these.")] = 0,
     device: Annotated[
         str | None, typer.Option(help="For models: cuda, cuda:1, cpu; none: a GPU where there is one.")
     ] = None,
@@ -63,7 +69,7 @@ def curate(
     """Turn videos into a dataset, or go on with it; what was killed goes on where it was."""
     from magref.cli.curate_progress import Shown
     from magref.curation.running.bundle import MakeModels, PretrainedModels
-    from magref.curation.running.engines import LocalEngine
+    from magref.curation.running.engines import Engine, LocalEngine
     from magref.curation.running.options import read_settings
     from magref.curation.running.run import curate as run
     from magref.curation.running.sources import find_sources
@@ -92,16 +98,24 @@ def curate(
         quiet_libraries()
         make = PretrainedModels(
             device=device, folders=_folders(model or []), captioner=captioner, faces=faces, server=caption_server,
-            server_model=server_model, fetch=_fetcher(console, yes),
+            server_model=server_model, fetch=None if engine == "ray" else _fetcher(console, yes),
         )  # fmt: skip
     sources = find_sources(given)
     if retry_failed and work.exists():
         count = forget_failed(work)
         console.print(f"{count} videos are looked at again", markup=False)
-    engine = LocalEngine(os.cpu_count() or 1 if processes is None else processes)
+    runs: Engine
+    if engine == "ray":
+        from magref.curation.running.cluster import RayEngine
+
+        runs = RayEngine(address, workers=workers, gpus=gpus, processes=processes)
+    elif engine == "local":
+        runs = LocalEngine(os.cpu_count() or 1 if processes is None else processes)
+    else:
+        raise InputError(f"the engine {engine!r} is unknown; use local or ray")
     with Shown(console) as watch:
         finished = run(
-            sources, output, read_settings(settings, changes or []), work=work, make=make, engine=engine,
+            sources, output, read_settings(settings, changes or []), work=work, make=make, engine=runs,
             info=DatasetInfo(name=name or output.name, license=license), watch=watch,
         )  # fmt: skip
     console.print(f"{finished.samples} samples in {output}; magref curate report {work} shows the rest", markup=False)

@@ -1,0 +1,88 @@
+"""Stages on a Ray cluster, by Ray Data: `magref curate --engine ray`.
+
+Every machine must see the videos, the work folder and the weights under the same paths. Stages without models take a
+core for a video; of those with models each worker takes its GPUs and holds its own models. What is written is the same
+as from one machine, as far as a model's answers do not depend on which clips share its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from magref.curation.running.bundle import MakeModels
+from magref.curation.running.engines import GROUP, Died, Many, One
+from magref.curation.running.sources import Source
+from magref.curation.settings import CurationSettings
+from magref.errors import ResourceError
+
+if TYPE_CHECKING:
+    import ray.data
+
+Batch = dict[str, Any]
+
+
+@dataclass
+class RayEngine:
+    """An `Engine`.
+
+    Attributes:
+        address: of the cluster; None: that of RAY_ADDRESS, or a cluster of this machine alone, started now.
+        workers: how many hold models.
+        gpus: of each of these.
+        processes: cores of a cluster that is started now; None: all.
+    """
+
+    address: str | None = None
+    workers: int = 1
+    gpus: float = 0
+    processes: int | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise ResourceError("Ray is not installed; run pip install 'magref[ray]'") from None
+        if not ray.is_initialized():
+            given = {} if self.address else {"num_cpus": self.processes}
+            ray.init(address=self.address, log_to_driver=False, include_dashboard=False, **given)
+
+    def each(self, work: One, sources: Sequence[Source], died: Died) -> Iterator[str]:
+        """See `Engine`. Where a worker dies, Ray tries its video anew; one that always kills it ends the run."""
+
+        def one(row: Batch) -> Batch:
+            return {"id": work(Source(row["address"]))}
+
+        if sources:
+            yield from _ids(_dataset(sources).map(one, num_cpus=1))
+
+    def together(
+        self, work: Many, sources: Sequence[Source], make: MakeModels, settings: CurationSettings
+    ) -> Iterator[str]:
+        """See `Engine`."""
+        if not sources:
+            return
+
+        class Worker:
+            def __init__(self) -> None:
+                self.models = make(settings)
+
+            def __call__(self, batch: Batch) -> Batch:
+                return {"id": list(work([Source(str(address)) for address in batch["address"]], self.models))}
+
+        data = _dataset(sources).map_batches(
+            Worker, batch_size=GROUP, concurrency=self.workers, num_gpus=self.gpus or None
+        )
+        yield from _ids(data)
+
+
+def _dataset(sources: Sequence[Source]) -> ray.data.Dataset:
+    import ray.data
+
+    return ray.data.from_items([{"address": source.address} for source in sources])
+
+
+def _ids(data: ray.data.Dataset) -> Iterator[str]:
+    for row in data.iter_rows():
+        yield str(row["id"])
