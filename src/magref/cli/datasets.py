@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     group.command("import", help="Make a dataset of a folder of clips, captions and reference pictures.")(import_)
     group.command("check", help="Say what is wrong with a dataset; exit code 1 where something is.")(check)
     group.command("export", help="Write a dataset as WebDataset shards for an object store.")(export)
+    group.command("remove", help="Take a person out of a dataset: all samples that show them.")(remove)
     worlds.register(group)
     app.add_typer(group, name="dataset")
 
@@ -62,6 +63,31 @@ def check(
     console.print(f"{len(Dataset(folder))} samples, {problems} problems", markup=False, highlight=False)
     if problems:
         raise typer.Exit(1)
+
+
+def remove(
+    folder: _FOLDER,
+    identity: Annotated[str, typer.Option(help="Whom: the identity of a subject, as in the manifest.")],
+    whole_sources: Annotated[
+        bool, typer.Option("--whole-sources", help="Also all other samples of the same source videos.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would go.")] = False,
+) -> None:
+    """Delete every sample that shows a person, with its clip, pictures and masks, from folder and manifest."""
+    from magref.dataset.removal import plan_removal
+    from magref.dataset.removal import remove as remove_planned
+
+    console = Console(stderr=True)
+    removal = plan_removal(folder, identity, whole_sources=whole_sources)
+    for _, sample in removal.samples:
+        source = sample.provenance.source
+        console.print(f"{sample.id}{f' of {source}' if source else ''}", markup=False, highlight=False)
+    what = f"{len(removal.samples)} samples with {len(removal.files())} files"
+    if not yes:
+        console.print(f"{what} would be removed; nothing was, add --yes to do it", markup=False, highlight=False)
+        return
+    remove_planned(removal)
+    console.print(f"{what} removed from {folder}", markup=False, highlight=False)
 
 
 def export(
