@@ -230,10 +230,10 @@ def opened_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream
 
 
 class UprightRgb:
-    """Turns one stream's decoded frames into uint8 (H, W, 3) RGB, upright."""
+    """Turns one stream's decoded frames into uint8 (H, W, 3) RGB, upright; also after its file was closed."""
 
     def __init__(self, stream: VideoStream) -> None:
-        self._stream = stream
+        self._time_base = stream.time_base
         self._graph: Graph | None = None
 
     def __call__(self, frame: av.VideoFrame) -> Frames:
@@ -249,7 +249,7 @@ class UprightRgb:
 
         graph = av.filter.Graph()
         source = graph.add_buffer(
-            width=first.width, height=first.height, format=first.format, time_base=self._stream.time_base
+            width=first.width, height=first.height, format=first.format, time_base=self._time_base
         )
         # "scale" takes the matrix and the range that the file names.
         scale = graph.add("scale", f"out_range=pc:{_EXACT}")

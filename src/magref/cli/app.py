@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from magref import __version__
-from magref.cli import curate, datasets, generate, models, train
+from magref.cli import bench, curate, datasets, evaluate, generate, models, train
 
 app = typer.Typer(
     name="magref",
@@ -19,6 +19,8 @@ models.register(app)
 datasets.register(app)
 curate.register(app)
 train.register(app)
+bench.register(app)
+evaluate.register(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -71,7 +71,7 @@ def write_synthetic(folder: Path) -> Drawn:
     for shipped, known in zip(shipped_cases(), scripted().values(), strict=True):
         refs = []
         missing = any(not (folder / ref.uri).exists() for ref in shipped.refs)
-        for ref, image in zip(shipped.refs, _pictures(known) if missing else [None] * len(shipped.refs), strict=True):
+        for ref, image in zip(shipped.refs, pictures_of(known) if missing else [None] * len(shipped.refs), strict=True):
             path = folder / ref.uri
             if image is not None and not path.exists():
                 _save(image, path)
@@ -102,7 +102,7 @@ def look_of(image: Image.Image) -> list[float]:
     return [round(float(value), 1) for part in parts for value in part.mean(axis=(0, 1))]
 
 
-def _pictures(known: Scripted) -> Iterator[Image.Image]:
+def pictures_of(known: Scripted) -> Iterator[Image.Image]:
     """Each subject cut out, in a view that only its reference has; then the place, in a light of its own."""
     names = Traits([part.identity for part in known.parts], "synthetic bench")
     view = any_view(names)
@@ -135,7 +135,7 @@ def main() -> None:
     cases, looks = [], {}
     for known in scripted().values():
         refs = []
-        for ref, image in zip(known.case.refs, _pictures(known), strict=True):
+        for ref, image in zip(known.case.refs, pictures_of(known), strict=True):
             _save(image, folder / ref.uri)
             looks[ref.uri] = look_of(image)
             refs.append(ref.model_copy(update={"sha256": file_sha256(folder / ref.uri)}))
