@@ -96,12 +96,14 @@ class OverlaySettings(Part):
     enabled: bool = False
     looks: Annotated[int, Field(ge=4)] = 16
     """Frames of a window that are compared."""
-    edge: Positive = 24.0
-    """From which change of brightness between neighbouring pixels an edge counts, of 255. Ours."""
+    edge: Positive = 8.0
+    """From which change of brightness from one pixel to the next an edge counts, of 255, at 480 pixels. Ours."""
     steadiness: Share = 0.9
     """How alike an edge must be over time to count as standing still. Ours."""
-    moving: Share = 0.5
-    """How many edges must move before anything can be said; a still camera makes everything stand still. Ours."""
+    activity: Positive = 12.0
+    """How much brightness must change over time around an edge, of 255, for its standing still to mean anything."""
+    moving: Share = 0.7
+    """In how much of the picture it must: before a still camera, much stands still by itself. Ours."""
     most: Share = 0.005
     """The largest part of the picture that overlays may cover. Ours."""
 
