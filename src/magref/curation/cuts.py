@@ -207,7 +207,7 @@ def _narrowed(picture: Picture) -> Picture:
     if width <= _HARD_PX:
         return picture
     size = (_HARD_PX, max(1, round(height * _HARD_PX / width)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+    return cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
 
 
 def _adaptive_detector(settings: CutSettings) -> AdaptiveDetector:

@@ -114,7 +114,7 @@ def _joined(tracks: Sequence[Sequence[SeenFace]], settings: IdentitySettings) ->
     groups = [list(track.faces) for track in built if track.total is None]
     if not known:
         return groups
-    totals = np.stack([track.total for track in known])  # (T, D)
+    totals = np.stack([track.total for track in known if track.total is not None])  # (T, D)
     weights = np.array([track.weight for track in known])
     cosines = totals @ totals.T / np.outer(weights, weights)
     members = [list(track.faces) for track in known]

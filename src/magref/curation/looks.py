@@ -28,7 +28,7 @@ class Look:
     @cached_property
     def pixels(self) -> Floats:
         """(h w 3,) from 0 to 1."""
-        return self.thumb.astype(np.float32).ravel() / 255
+        return np.divide(self.thumb.ravel(), 255, dtype=np.float32)
 
     @cached_property
     def contrast(self) -> float:
@@ -55,7 +55,7 @@ def look_at(number: int, time_s: float, picture: Picture) -> Look:
     height, width = picture.shape[:2]
     scale = _LONG_SIDE_PX / max(height, width)
     size = max(2, round(width * scale)), max(2, round(height * scale))
-    return Look(number, time_s, cv2.GaussianBlur(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), (3, 3), 0))  # type: ignore[arg-type]
+    return Look(number, time_s, cv2.GaussianBlur(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), (3, 3), 0))
 
 
 def difference(a: Look, b: Look) -> float:

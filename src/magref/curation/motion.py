@@ -43,7 +43,7 @@ class MotionMeter:
         import cv2
 
         grey_a, grey_b = cv2.cvtColor(a, cv2.COLOR_BGR2GRAY), cv2.cvtColor(b, cv2.COLOR_BGR2GRAY)
-        flow = self._flow.calc(grey_a, grey_b, None)  # type: ignore[call-overload]  # (H, W, 2), in pixels
+        flow = self._flow.calc(grey_a, grey_b, None)  # (H, W, 2), in pixels
         return 100 * float(cv2.magnitude(flow[..., 0], flow[..., 1]).mean()) / float(np.hypot(*grey_a.shape)) / seconds
 
 
