@@ -407,9 +407,7 @@ class TestMistakes:
             return genuine(state, **arguments)
 
         monkeypatch.setattr(checkpoints_module, "save", full)
-        with pytest.raises(
-            OutputError, match=r"the disk is full; free some space \(.*step 2 is kept\)"
-        ):
+        with pytest.raises(OutputError, match=r"the disk is full; free some space \(.*step 2 is kept\)"):
             run(make_recipe(base, dataset), tmp_path / "run")
         monkeypatch.undo()
         assert run(make_recipe(base, dataset), tmp_path / "run").step == 4

@@ -216,9 +216,7 @@ class TestValidation:
                 losses.append(float((velocity - (noise - example.clean)).square().mean()))
         assert [value for value in told if value is not None] == [pytest.approx(sum(losses) / len(losses), rel=1e-4)]
         if ema:
-            assert not torch.equal(
-                run.transformer.proj_out.weight, beginning["proj_out.weight"]
-            )
+            assert not torch.equal(run.transformer.proj_out.weight, beginning["proj_out.weight"])
 
     def test_the_loss_depends_on_the_level(self, plain, examples):
         with torch.no_grad():
