@@ -33,7 +33,9 @@ _LENGTH_COST: Final = 0.004
 _REST: Final = 0.12
 """A look still is the one before while it differs from it by less than this share of the whole change."""
 _BLACK: Final = 0.05
-"""Below this share of the other's brightness a picture is black, and no other light brings it back."""
+"""Up to this share of the other's light a picture is black."""
+_NEARLY_BLANK: Final = 0.2
+"""What has less than this share of the contrast before and after is the middle of a fade."""
 _TOGETHER_S: Final = 0.33
 """Transitions closer than this are one: what is between is no shot."""
 
@@ -140,7 +142,7 @@ def _judge(before: Look, span: Sequence[Look], after: Look, settings: CutSetting
     if change < settings.change:
         return None
     unrest = max(difference(before, start), difference(stop, after))
-    if unrest > settings.unrest * change or _relit(start, stop) < settings.relit:
+    if unrest > settings.unrest * change or _lit_anew(start, stop, settings):
         return None
     within = span[1:-1]
     faded = min(look.contrast for look in within) <= _FADED * min(start.contrast, stop.contrast)
@@ -150,15 +152,25 @@ def _judge(before: Look, span: Sequence[Look], after: Look, settings: CutSetting
     last = next((n for n, look in enumerate(span[1:]) if difference(start, look) >= rest), 0)
     first = next((n for n, look in enumerate(span[-2::-1]) if difference(stop, look) >= rest), 0)
     a, b = span[last], span[max(len(span) - 1 - first, last + 1)]
+    if _lit_anew(a, b, settings) and not _black(start, stop):  # the rest of the span was motion
+        return None
     ends = Edge(a.number, a.time_s, start.contrast), Edge(b.number, b.time_s, stop.contrast)
     return Gradual(*ends, change, unrest)
 
 
-def _relit(a: Look, b: Look) -> float:
-    """How different two looks are with the brighter one made as dark as the other; a blank one is left as it is."""
-    dark, bright = sorted((a, b), key=lambda look: float(look.pixels.mean()))
-    share = float(dark.pixels.mean()) / max(float(bright.pixels.mean()), 1e-6)
-    return difference(dark, dimmed(bright, share)) if share > _BLACK else difference(a, b)
+def _lit_anew(a: Look, b: Look, settings: CutSettings) -> bool:
+    """Whether two looks are nearly the same with the brighter one made as dark as the other."""
+    dark, bright = sorted((a, b), key=_light)
+    return not _black(a, b) and difference(dark, dimmed(bright, _light(dark) / _light(bright))) < settings.relit
+
+
+def _black(a: Look, b: Look) -> bool:
+    """Whether one is black beside the other, so that no other light would show what it was."""
+    return min(_light(a), _light(b)) <= _BLACK * max(_light(a), _light(b))
+
+
+def _light(look: Look) -> float:
+    return float(look.pixels.mean())
 
 
 def _mixture_error(start: Look, within: Sequence[Look], stop: Look) -> float:
@@ -176,7 +188,9 @@ def _together(found: Sequence[Gradual], settings: CutSettings) -> Iterator[Gradu
         if pending is None:
             pending = later
             continue
-        blank = max(pending.first.contrast, later.last.contrast) < settings.blank_contrast
+        between = max(pending.first.contrast, later.last.contrast)
+        around = min(pending.last.contrast, later.first.contrast)
+        blank = between < max(settings.blank_contrast, _NEARLY_BLANK * around)
         if blank or later.last.time_s - pending.first.time_s < _TOGETHER_S:
             change, unrest = max(pending.change, later.change), max(pending.unrest, later.unrest)
             pending = Gradual(pending.last, later.first, change, unrest)
