@@ -18,6 +18,9 @@ from magref.evaluation.metrics.interface import Missing, Value
 from magref.evaluation.metrics.registry import NAMES, PAPER, Weights, make_metrics
 from magref.evaluation.scores import read_run, read_scores, summarise
 from magref.video import write_video
+from tiny_faces import picture, save_pack
+from tiny_gme import save_gme, save_head
+from tiny_models import save_clip
 
 
 def frames(count: int = 6, height: int = 48, width: int = 64, speed: int = 2) -> np.ndarray:
@@ -278,3 +281,32 @@ def test_bench_import_and_check_from_the_command_line(here, capsys, monkeypatch)
             main(["bench", "import", *arguments])
         assert ended.value.code == 2
         assert says in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Weights:
+    folder = tmp_path_factory.mktemp("weights")
+    return Weights(
+        faces=save_pack(folder / "faces"),
+        clip=save_clip(folder / "clip"),
+        aesthetic_head=save_head(folder / "head.pth"),
+        gme=save_gme(folder / "gme"),
+        device="cpu",
+    )
+
+
+@pytest.mark.parametrize("profile", ["opens2v", "strict"])
+def test_the_papers_four_metrics_run_through_models_on_disk(here, weights, profile):
+    for name in "abcd":
+        write_video(
+            np.stack([picture(120, 160, seed=n) for n in range(3)]),
+            here / "videos" / f"{name}.mp4",
+            fps=8,
+            overwrite=True,
+        )
+    Image.fromarray(picture(160, 160, seed=9)).save(here / "ann.png")
+    run, scores = evaluate(request(here, metrics=PAPER, weights=weights, profile=profile))
+    assert {name: type(score) for name, score in scores[0].scores.items()} == dict.fromkeys(run.measures, Value)
+    assert [one.scores for one in scores] == [scores[0].scores] * 4  # equal videos of equal cases
+    assert 0 <= scores[0].scores["face_similarity"].value <= 1
+    assert all(metric.weights for metric in run.metrics.values())

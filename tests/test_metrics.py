@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from magref.batch import Case, CaseReference, Source
 from magref.curation.interfaces import Face
@@ -31,8 +30,8 @@ from magref.evaluation.synthetic_bench.pictures import pictures_of
 from magref.evaluation.synthetic_bench.script import scripted
 from magref.synthetic.world import render_scenes
 from magref.video import read_video, write_video
-from tiny import seeded
-from tiny_models import qwen_tokenizer, without_tensor
+from tiny_gme import save_gme
+from tiny_models import without_tensor
 
 FIXTURES = Path(__file__).parent.parent.parent / "shared" / "fixtures" / "evaluation"
 needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="the evaluation fixtures are not here")
@@ -328,30 +327,6 @@ def test_matching_is_the_best_of_all_assignments(shape):
 
 
 # GmeScore
-
-
-def save_gme(folder: Path) -> Path:
-    """Qwen2-VL of two layers with a tokenizer, saved as transformers saves it."""
-    tokenizer = qwen_tokenizer()
-    config = Qwen2VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.5,
-            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10_000.0},
-        },
-        vision_config={
-            "depth": 2, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2, "initializer_range": 0.5,
-        },
-        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
-        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
-        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
-        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
-    )  # fmt: skip
-    with seeded(21):
-        model = Qwen2VLForConditionalGeneration(config).eval()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from magref.errors import InputError, SaidError
-from magref.training.checkpoints import checkpoints
+from magref.training.checkpoints import checkpoints, open_run
 from magref.training.export import whole
 from magref.training.parallel import Team
 from magref.training.setup import make_transformer, prepare
@@ -130,6 +130,33 @@ def fresh_weights(team, recipe):
     return {name: whole(p.detach()) for name, p in transformer.named_parameters()}, max(drawn)
 
 
+class TestStops:
+    def test_what_one_process_hears_in_a_validation_stops_both_and_the_step_is_saved(
+        self, base, dataset, tmp_path, pair
+    ):
+        changes = ["validation.samples=4", "validation.every=1", "validation.videos=0", "save_every=100"]
+        recipe = make_recipe(base, dataset, "optim.batch=1", *changes)
+        assert pair.run(stopped_in_validation, recipe, tmp_path / "run") == [(1, None, 5), (1, None, 5)]
+        assert [step for step, _ in checkpoints(tmp_path / "run")] == [1]
+        assert all(each.step == 4 for each in pair.run(run, recipe, tmp_path / "run"))
+
+
+def stopped_in_validation(team, recipe, folder):
+    """Trains; the second process gets a SIGTERM in the first validation. Returns the end, and the losses until then."""
+    team.first(lambda: open_run(folder, recipe))
+    begun = Run(prepare(recipe), folder, team)
+    passes = []
+
+    def look(*_):
+        passes.append(torch.is_grad_enabled())
+        if team.rank == 1 and not passes[-1]:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    begun.transformer.register_forward_pre_hook(look)
+    finished = begun.go(lambda step, figures: None)
+    return finished.step, finished.output, passes.count(False)
+
+
 class TestAccumulation:
     def test_gradients_lie_in_shards_between_the_passes(self, base, dataset, tmp_path, pair):
         recipe = make_recipe(base, dataset, "optim.batch=1", "optim.accumulate=2", "optim.steps=1")
@@ -205,6 +232,7 @@ class TestTorchrun:
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
         command += ["-m", "magref", "train", str(path), "-o", str(folder)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "600"  # for slow machines; see examples/train.slurm
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         try:
             begun = time.monotonic()

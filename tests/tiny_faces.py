@@ -24,7 +24,9 @@ def save_pack(folder: Path, *, landmarks: bool = True) -> Path:
     _save(folder / "genderage.onnx", _head("age", 96, 3, rng))
     _save(folder / "2d106det.onnx", _head("flat", 192, 212, rng))
     if landmarks:
-        _save(folder / "1k3d68.onnx", _head("bn_data", 192, 3309, rng))
+        around = np.zeros(3309)  # a face that looks ahead, in the last 68 points
+        around[-3 * 68 :] = mean_shape().reshape(-1) * 0.6
+        _save(folder / "1k3d68.onnx", _head("bn_data", 192, 3309, rng, bias=around))
         save_mean_shape(folder / "meanshape_68.pkl")
     return folder
 
@@ -89,18 +91,21 @@ def _detector(rng: np.random.Generator) -> onnx.GraphProto:
     return helper.make_graph(nodes, "detector", [image], outputs, weights)
 
 
-def _head(first_node: str, side: int, width: int, rng: np.random.Generator) -> onnx.GraphProto:
+def _head(
+    first_node: str, side: int, width: int, rng: np.random.Generator, *, bias: np.ndarray | float = 0.0
+) -> onnx.GraphProto:
     """Blocks of 16 pixels to 4 numbers each, then one layer."""
     blocks = (side // 16) ** 2 * 4
     weights = [
         _weight("w", rng.standard_normal((4, 3, 16, 16)) / 300),
-        _weight("m", rng.standard_normal((blocks, width)) / 10),
+        _weight("m", rng.standard_normal((blocks, width)) / 100),
+        _weight("b", np.broadcast_to(bias, width)),
     ]
     nodes = [
         helper.make_node("Conv", ["data", "w"], ["c"], name=first_node, strides=[16, 16]),
         helper.make_node("Tanh", ["c"], ["a"]),
         helper.make_node("Flatten", ["a"], ["f"]),
-        helper.make_node("MatMul", ["f", "m"], ["out"]),
+        helper.make_node("Gemm", ["f", "m", "b"], ["out"]),
     ]
     image = helper.make_tensor_value_info("data", TensorProto.FLOAT, ["None", 3, side, side])
     output = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["None", width])

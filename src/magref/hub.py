@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from threading import Event
@@ -94,13 +95,16 @@ def default_destination(repo: str) -> Path:
     return Path("models") / repo.rsplit("/", 1)[-1]
 
 
-def plan_download(repo: str, destination: str | Path, *, revision: str | None = None) -> DownloadPlan:
+def plan_download(
+    repo: str, destination: str | Path, *, revision: str | None = None, patterns: Sequence[str] | None = None
+) -> DownloadPlan:
     """Ask the hub which files a model has, and look at what is in `destination` already.
 
     Args:
         repo: `owner/name` of a model in the published layout or in diffusers' layout.
         destination: the folder for it.
         revision: a branch, tag or commit; left out, the newest.
+        patterns: names of the files to fetch, `*` for any letters, of a model in another layout.
 
     Raises:
         InputError: there is no such model or revision, or it has another layout.
@@ -115,7 +119,7 @@ def plan_download(repo: str, destination: str | Path, *, revision: str | None = 
         info = HfApi().model_info(repo, revision=revision, files_metadata=True)
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     files = []
-    for name in _needed(sorted(siblings), repo):
+    for name in _needed(sorted(siblings), repo) if patterns is None else _matching(sorted(siblings), repo, patterns):
         sibling = siblings[name]
         digest = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id
         if sibling.size is None or digest is None or ".." in PurePosixPath(name).parts or name.startswith("/"):
@@ -129,7 +133,7 @@ def plan_download(repo: str, destination: str | Path, *, revision: str | None = 
         files=tuple(files),
         licence=_licence(info),
         present_bytes=sum(_present(file, destination) for file in files),
-        free_bytes=_free_bytes(destination),
+        free_bytes=free_bytes(destination),
     )
 
 
@@ -138,6 +142,7 @@ def download(
     destination: str | Path | None = None,
     *,
     revision: str | None = None,
+    patterns: Sequence[str] | None = None,
     progress: Progress | None = None,
     confirm: Callable[[DownloadPlan], bool] | None = None,
 ) -> Path | None:
@@ -149,6 +154,7 @@ def download(
         repo: see `plan_download`.
         destination: the folder; left out, see `default_destination`.
         revision: see `plan_download`.
+        patterns: see `plan_download`; what is fetched by them is not checked as a model.
         progress: called in this thread, several times a second.
         confirm: is shown the plan before anything is fetched or made; False stops.
 
@@ -159,7 +165,8 @@ def download(
         InputError, OutputError, ResourceError: as `plan_download`; the disk is too small; the connection broke.
         CheckpointError: all files are here, and they are not a whole model.
     """
-    plan = plan_download(repo, default_destination(repo) if destination is None else destination, revision=revision)
+    folder = default_destination(repo) if destination is None else destination
+    plan = plan_download(repo, folder, revision=revision, patterns=patterns)
     if plan.missing_bytes > plan.free_bytes:
         raise ResourceError(
             f"{repo} needs {decimal(plan.missing_bytes)} more on the disk of {plan.destination}, which has "
@@ -169,6 +176,8 @@ def download(
         return None
     with _hub_errors(repo, revision):
         _fetch_all(plan, progress or (lambda done, total: None))
+    if patterns is not None:
+        return plan.destination
     if (plan.destination / layout.MODEL_INDEX).is_file():
         layout.check_diffusers(plan.destination)
     else:
@@ -277,6 +286,13 @@ def _needed(names: Sequence[str], repo: str) -> list[str]:
     )
 
 
+def _matching(names: Sequence[str], repo: str, patterns: Sequence[str]) -> list[str]:
+    found = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+    if not found:
+        raise InputError(f"{repo} has no file like {' or '.join(patterns)}; check its name")
+    return [name for name in names if name in found or _DOCUMENTS.fullmatch(name)]
+
+
 def _present(file: RemoteFile, folder: Path) -> int:
     final, part = folder / file.name, file.part(folder)
     if final.exists():
@@ -290,7 +306,8 @@ def _in_the_way(path: Path) -> OutputError:
     return OutputError(f"{path} is not the hub's file of that name; move it away, or choose another folder")
 
 
-def _free_bytes(folder: Path) -> int:
+def free_bytes(folder: Path) -> int:
+    """What is free on the disk that a folder lies on, or will."""
     folder = Path(os.path.realpath(folder))
     while not folder.exists():
         folder = folder.parent

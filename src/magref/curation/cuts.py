@@ -32,7 +32,7 @@ _DELAY: Final = 3
 _FLASH_S: Final = 0.2
 """The longest flash, and how long a cut is watched on both sides."""
 _ROUNDING_S: Final = 1e-6
-_RETURNED: Final = 0.4
+_RETURNED: Final = 0.5
 """The picture is back when it differs by less than this share of the jump."""
 
 

@@ -88,7 +88,8 @@ def _absolute(path: str) -> Path:
 def make_encoders(setting: Setting, team: Team, *, idle: bool = False) -> tuple[Encoders, Any]:
     """The frozen models, and the text encoder that is to be trained (None where it is frozen too).
 
-    `idle` leaves the frozen ones in the CPU's memory: a run from a cache needs them for validation videos alone.
+    `idle` leaves the frozen ones in the CPU's memory: a run from a cache needs them for validation videos alone. Each
+    process has all of them whole, the trained one until it is spread.
     """
     recipe = setting.recipe
     dtype = torch.bfloat16 if recipe.optim.precision == "bf16" else torch.float32

@@ -283,7 +283,7 @@ class Run:
     def _show(self, step: int, held_out: Sequence[tuple[str, VideoShape]], stop: Sequence[bool]) -> None:
         """Videos of the first of these samples."""
         folder = self.folder / "samples" / f"step-{step:08d}"
-        cases = self.team.each(lambda: self._cases(held_out))
+        cases = self.team.first(lambda: self._cases(held_out))  # what one cannot read, none generates
         if not cases:
             return
         with self.pipeline() as pipeline, self._losing_nothing():
