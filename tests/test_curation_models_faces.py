@@ -55,11 +55,9 @@ def test_faces_are_those_of_insightface(found, n):
     np.testing.assert_allclose([face.corners for face in surest], golden[f"boxes_{n}"], atol=1e-3)
     np.testing.assert_allclose([face.score for face in surest], golden[f"scores_{n}"], atol=1e-5)
     np.testing.assert_allclose([face.points for face in surest], golden[f"points_{n}"], atol=1e-3)
-    # OpenCV 4 and 5 interpolate crops differently, and random networks have steep answers: with the version that the
-    # numbers were made with, poses differ by at most 0.2 degrees and cosines by 1e-7.
-    for face, pose in zip(surest, golden[f"poses_{n}"], strict=True):
-        between = rotation(*face.pose).T @ rotation(*pose)
-        assert np.degrees(np.arccos(np.clip((np.trace(between) - 1) / 2, -1, 1))) < 3
+    # OpenCV 4 and 5 interpolate crops differently. With the version that the numbers were made with, poses differ by at
+    # most 0.02 degrees and cosines by 1e-7.
+    np.testing.assert_allclose([face.pose for face in surest], golden[f"poses_{n}"], atol=0.3)
     assert (np.sum([face.embedding for face in surest] * golden[f"embeddings_{n}"], axis=1) > 0.999).all()
 
 
