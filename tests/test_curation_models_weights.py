@@ -15,8 +15,10 @@ from urllib.parse import urlsplit
 import pytest
 import torch
 from huggingface_hub import constants
+from typer.testing import CliRunner
 
-from magref import hub
+from magref import doctor, hub
+from magref.cli.app import app
 from magref.curation.models import catalogue, fetching
 from magref.curation.models.catalogue import CATALOGUE, Address, Weights, find, known, lacking, locate
 from magref.curation.models.fetching import fetch
@@ -301,6 +303,37 @@ def test_a_repository_is_fetched_at_its_commit(tmp_path, monkeypatch):
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_doctor_lists_them(here):
+    folder = save_clip(here / "models" / "curation" / "clip-vit-l14")
+    report = doctor.examine()
+    found = {weights.name: weights for weights in report.weights}
+    assert list(found) == list(CATALOGUE)
+    assert found["clip-vit-l14"].path.resolve() == folder
+    assert found["buffalo_l"].path is None
+    assert "InsightFace" in found["buffalo_l"].licence
+    from rich.console import Console
+
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(doctor.render(report))
+    shown = console.export_text()
+    assert "here, in models/curation/clip-vit-l14" in shown
+    assert re.search(
+        r"buffalo_l .*288\.6 MB .*non-commercial research only .*not here; magref download buffalo_l", shown
+    )
+
+
+def test_a_name_of_the_catalogue_can_be_downloaded(here, files, monkeypatch):
+    monkeypatch.setitem(CATALOGUE, "things", weights_of(files.address("a.bin", BIG)))
+    run = CliRunner().invoke(app, ["download", "things"], input="n\n")
+    assert "things, for trying (licence: mit): 768.0 kB" in run.output
+    assert "nothing was fetched" in run.output
+    run = CliRunner().invoke(app, ["download", "things", "--yes"])
+    assert run.exit_code == 0, run.output
+    assert contents(here / "models" / "curation" / "things") == {"a.bin": BIG}
+    CliRunner().invoke(app, ["download", "things", str(here / "elsewhere"), "--yes"])
+    assert contents(here / "elsewhere") == {"a.bin": BIG}
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

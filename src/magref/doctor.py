@@ -22,6 +22,7 @@ from rich.table import Table
 from magref import __version__
 from magref.capacity import NEEDS, Ability, Device, ability
 from magref.checkpoints import layout
+from magref.curation.models.catalogue import CATALOGUE, find
 from magref.errors import MagrefError
 from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME
 
@@ -44,7 +45,7 @@ PACKAGES = (
     "rich",
     "typer",
 )
-EXTRAS = {"gguf": ("gguf",), "train": ("pyarrow",)}
+EXTRAS = {"gguf": ("gguf",), "train": ("pyarrow",), "curate": ("onnxruntime", "opencv-python-headless")}
 """Extra of this package -> the packages it installs."""
 MODEL_FOLDERS = (Path("models"), Path("ckpts"))
 """Looked through in the current folder, each model one level down."""
@@ -78,6 +79,17 @@ class FoundModel:
 
 
 @dataclass(frozen=True)
+class CurationWeights:
+    """Weights that curation can use; `path` is None where they are not here."""
+
+    name: str
+    task: str
+    licence: str
+    nbytes: int
+    path: Path | None
+
+
+@dataclass(frozen=True)
 class Report:
     """All findings; `problems` are the probes that failed, one sentence each."""
 
@@ -92,6 +104,7 @@ class Report:
     folder: Path
     free_bytes: int | None
     models: tuple[FoundModel, ...]
+    weights: tuple[CurationWeights, ...]
     abilities: tuple[Ability, ...]
     problems: tuple[str, ...]
 
@@ -132,6 +145,7 @@ def examine(model_folders: Sequence[str | Path] = ()) -> Report:
         folder=folder,
         free_bytes=probe("the free disk space", lambda: shutil.disk_usage(folder).free),
         models=(_embedded(), *(_examined(name, path) for name, path in found + cached)),
+        weights=tuple(probe("the weights for curation", lambda: list(_curation_weights())) or ()),
         abilities=tuple(ability(need, devices) for need in NEEDS) if devices else (),
         problems=tuple(problems),
     )
@@ -164,6 +178,13 @@ def render(report: Report) -> RenderableType:
         state = f"whole, in {model.path}" if model.problem is None else f"not whole: {model.problem}"
         models.add_row(escape(model.name), decimal(model.disk_bytes), escape(state))
 
+    weights = Table.grid(padding=(0, 2))
+    for column in range(5):
+        weights.add_column(overflow="fold", no_wrap=column == 2)
+    for entry in report.weights:
+        state = f"not here; magref download {entry.name}" if entry.path is None else f"here, in {entry.path}"
+        weights.add_row(entry.name, entry.task, decimal(entry.nbytes), entry.licence, escape(state))
+
     runs = Table.grid(padding=(0, 2))
     for each in report.abilities:
         runs.add_row(each.model, each.sentence)
@@ -173,6 +194,7 @@ def render(report: Report) -> RenderableType:
         ("Installed", installed),
         ("This machine", machine),
         ("Models", models),
+        ("Weights for curation", weights),
         ("What this machine can run (estimates, at each model's default size)", runs),
     ):
         parts += [f"[bold]{title}[/bold]", table, ""]
@@ -277,6 +299,11 @@ def _cached() -> Iterator[tuple[str, Path]]:
             path = Path(revision.snapshot_path)
             if repo.repo_type == "model" and (layout.is_published(path) or _is_ours(path / layout.MODEL_INDEX)):
                 yield repo.repo_id, path
+
+
+def _curation_weights() -> Iterator[CurationWeights]:
+    for weights in CATALOGUE.values():
+        yield CurationWeights(weights.name, weights.task, weights.licence, weights.nbytes, find(weights))
 
 
 def _is_ours(index: Path) -> bool:

@@ -15,7 +15,7 @@ from magref.hub import PUBLISHED_REPO
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("convert", help="Convert a checkpoint in the published layout to diffusers' layout.")(convert)
-    app.command("download", help="Fetch the published weights (82 GB), or another model, from the hub.")(download)
+    app.command("download", help="Fetch the published weights (82 GB), or others, from the hub.")(download)
     app.command("doctor", help="Say what is installed, which models are whole, and what this machine can run.")(doctor)
     app.command("info", help="Describe a model without loading it.")(info)
 
@@ -59,17 +59,21 @@ def convert(
 
 
 def download(
-    repo: Annotated[str, typer.Argument(help="A hub id, owner/name.")] = PUBLISHED_REPO,
+    repo: Annotated[
+        str, typer.Argument(help="A hub id, owner/name, or a name that magref doctor lists for curation.")
+    ] = PUBLISHED_REPO,
     destination: Annotated[Path | None, typer.Argument(help="The folder; none: models/NAME.")] = None,
     revision: Annotated[str | None, typer.Option(help="A branch, tag or commit; none: the newest.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before fetching.")] = False,
 ) -> None:
-    """Fetch a model from the hub; size, free space and licence are shown first, and a broken download goes on."""
+    """Fetch a model; size, free space and licence are shown first, and a broken download goes on."""
     from magref import hub
+    from magref.curation.models.catalogue import CATALOGUE, MODELS_FOLDER
+    from magref.curation.models.fetching import fetch
 
     console = Console(stderr=True)
 
-    def confirm(plan: hub.DownloadPlan) -> bool:
+    def confirm(plan: hub.DownloadPlan | str) -> bool:
         console.print(str(plan), markup=False, highlight=False)
         return yes or typer.confirm("Fetch it?", err=True)
 
@@ -82,7 +86,11 @@ def download(
         bar.update(task, completed=done, total=total)
 
     try:
-        folder = hub.download(repo, destination, revision=revision, progress=show, confirm=confirm)
+        if repo in CATALOGUE:
+            weights = CATALOGUE[repo]
+            folder = fetch(weights, destination or MODELS_FOLDER / repo, confirm=confirm, progress=show)
+        else:
+            folder = hub.download(repo, destination, revision=revision, progress=show, confirm=confirm)
     finally:
         bar.stop()
     console.print("nothing was fetched" if folder is None else f"the model is in {folder}", markup=False)
