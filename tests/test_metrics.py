@@ -14,13 +14,10 @@ from PIL import Image
 
 from magref.batch import Case, CaseReference, Source
 from magref.curation.interfaces import Face
-from magref.curation.models.shelf import Shelf
-from magref.errors import CheckpointError, InputError
+from magref.errors import InputError
 from magref.evaluation.decoding import decode, evenly
 from magref.evaluation.metrics.aesthetic import Aesthetic
 from magref.evaluation.metrics.face_similarity import FaceSimilarity
-from magref.evaluation.metrics.gme import Gme
-from magref.evaluation.metrics.gme_model import MAX_TOKENS, GmeModel
 from magref.evaluation.metrics.interface import FRAMES
 from magref.evaluation.metrics.matching import match
 from magref.evaluation.metrics.motion import Motion, flows, mean_flow, published_motion
@@ -30,8 +27,6 @@ from magref.evaluation.synthetic_bench.pictures import pictures_of
 from magref.evaluation.synthetic_bench.script import scripted
 from magref.synthetic.world import render_scenes
 from magref.video import read_video, write_video
-from tiny_gme import save_gme
-from tiny_models import without_tensor
 
 FIXTURES = Path(__file__).parent.parent.parent / "shared" / "fixtures" / "evaluation"
 needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="the evaluation fixtures are not here")
@@ -324,94 +319,6 @@ def test_matching_is_the_best_of_all_assignments(shape):
         pairs = match(values)
         assert len(pairs) == small == len({row for row, _ in pairs}) == len({column for _, column in pairs})
         assert sum(values[pair] for pair in pairs) == pytest.approx(best)
-
-
-# GmeScore
-
-
-@pytest.fixture(scope="module")
-def gme(tmp_path_factory) -> GmeModel:
-    return GmeModel(save_gme(tmp_path_factory.mktemp("gme")), shelf=Shelf("cpu"), dtype=torch.float32, batch=2)
-
-
-def said(instruction: str, text: str) -> str:
-    return (
-        f"<|im_start|>system\n{instruction}<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n"
-        "<|im_start|>assistant\n<|endoftext|>"
-    )
-
-
-@torch.no_grad()
-def test_gme_reads_the_last_token_of_each_text_whatever_else_is_in_the_batch(gme):
-    texts = ["A dog.", "A much longer prompt, in which a dog walks to the left of the picture.", "Cats!"]
-    model, tokenizer, _ = gme._shelf.take(gme, gme._load)
-    together = gme.texts(texts)
-    for text, row in zip(texts, together, strict=True):
-        ids = tokenizer(said("Find an image that matches the given text.", text), return_tensors="pt")["input_ids"]
-        assert tokenizer.decode(ids[0, -1]) == "<|endoftext|>"
-        state = model.language_model(input_ids=ids).last_hidden_state[0, -1]
-        assert row == pytest.approx((state / state.norm()).numpy(), abs=1e-5)
-    assert np.linalg.norm(together, axis=1) == pytest.approx(np.ones(3))
-
-
-@torch.no_grad()
-def test_gme_counts_image_tokens_one_after_the_other(gme):
-    image = noise(1)[0]
-    model, tokenizer, processor = gme._shelf.take(gme, gme._load)
-    sized = Image.fromarray(image).resize((round(image.shape[1] / 28) * 28, round(image.shape[0] / 28) * 28))
-    pixels = processor(images=[sized], return_tensors="pt")
-    tokens = int(pixels["image_grid_thw"].prod()) // 4
-    assert tokens >= 256  # small images are made larger
-    text = said("You are a helpful assistant.", f"<|vision_start|>{'<|image_pad|>' * tokens}<|vision_end|>")
-    ids = tokenizer(text, return_tensors="pt")["input_ids"]
-    inputs = model.get_input_embeddings()(ids)
-    place = ids == model.config.image_token_id
-    inputs[place] = model.visual(pixels["pixel_values"], grid_thw=pixels["image_grid_thw"]).pooler_output
-    state = model.language_model(inputs_embeds=inputs).last_hidden_state[0, -1]  # positions 0, 1, 2, ...
-    sequential = (state / state.norm()).numpy()
-    (row,) = gme.images([image])
-    assert row == pytest.approx(sequential, abs=1e-4)
-    whole = model(input_ids=ids, mm_token_type_ids=place.int(), **pixels).last_hidden_state[0, -1]
-    assert np.abs(row - (whole / whole.norm()).numpy()).max() > 1e-2  # M-RoPE would say something else
-
-
-def test_gme_of_several_images_is_that_of_each(gme):
-    images = [noise(1, seed=n)[0][: 64 + 16 * n] for n in range(3)]
-    together = gme.images(images)
-    for image, row in zip(images, together, strict=True):
-        assert gme.images([image])[0] == pytest.approx(row, abs=1e-4)
-
-
-def test_gme_loads_checkpoints_with_the_older_names_and_refuses_broken_ones(gme, tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    old = save_gme(tmp_path / "old")
-    tensors = load_file(old / "model.safetensors")
-    renamed = {
-        name.replace("model.visual.", "visual.").replace("model.language_model.", "model."): tensor
-        for name, tensor in tensors.items()
-    }
-    assert renamed.keys() != tensors.keys() or any(name.startswith("visual.") for name in tensors)
-    save_file(renamed, old / "model.safetensors", metadata={"format": "pt"})
-    other = GmeModel(old, shelf=Shelf("cpu"), dtype=torch.float32)
-    assert other.texts(["A dog."])[0] == pytest.approx(gme.texts(["A dog."])[0], abs=1e-5)
-    without_tensor(old, next(name for name in renamed if "layers.1" in name))
-    with pytest.raises(CheckpointError, match="lacks"):
-        GmeModel(old, shelf=Shelf("cpu")).texts(["A dog."])
-
-
-def test_gme_score_is_the_mean_cosine_over_the_sampled_frames(gme, tmp_path):
-    made = video(tmp_path, moving(3, 2, 0))
-    score = Gme(gme, "opens2v").measure(made, case(prompt="A dog."))["gme"]
-    text = gme.texts(["A dog."])[0]
-    plain = [float(gme.images([made.rgb([n], published=True)[0]])[0] @ text) for n in range(3)]
-    assert score.value == pytest.approx(np.mean([plain[n] for n in evenly(FRAMES, 3)]), abs=1e-5)
-    assert len(set(np.round(plain, 6))) == 3
-
-
-def test_gme_cuts_texts_at_the_published_length(gme):
-    long = "word " * MAX_TOKENS
-    assert np.array_equal(gme.texts([long]), gme.texts([long + "and more"]))
 
 
 # Totals

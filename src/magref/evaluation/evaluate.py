@@ -19,6 +19,7 @@ from magref.evaluation.decoding import DecodedVideo, decode
 from magref.evaluation.metrics.interface import Missing, Profile, Reason, Score, Value
 from magref.evaluation.metrics.registry import Made, Weights, make_metrics
 from magref.evaluation.scores import (
+    NOT_RUN,
     CaseScores,
     MetricRun,
     Run,
@@ -176,8 +177,7 @@ def _kept(known: CaseScores, before: CaseScores | None, wanted: set[str]) -> dic
 
 def _filled(scores: dict[str, Score], run: Run) -> dict[str, Score]:
     """A score for each measure of the run; those of metrics that this call did not ask for may be missing."""
-    other = Missing(reason="unavailable", why="this metric was not run on this video; name it in --metrics")
-    return {name: scores.get(name, other) for name in run.measures}
+    return {name: scores.get(name, NOT_RUN) for name in run.measures}
 
 
 def _all_missing(known: CaseScores, run: Run, reason: Reason, why: str) -> CaseScores:

@@ -25,6 +25,7 @@ from magref.settings import Record
 from magref.sidecar import Sha256, first_problem
 
 RUN_FILE, SCORES_FILE = "run.json", "scores.jsonl"
+NOT_RUN = Missing(reason="unavailable", why="this metric was not run on this video; name it in --metrics")
 
 
 class VideoFile(Record):
@@ -184,7 +185,7 @@ def summarise(
     chosen = [one for one in scores if where(one)]
     result = {}
     for name in names:
-        found = [one.scores[name] for one in chosen]
+        found = [one.scores.get(name, NOT_RUN) for one in chosen]
         result[name] = Summary(
             mean=mean_of([score.value if isinstance(score, Value) else None for score in found]),
             missing=dict(Counter(score.reason for score in found if isinstance(score, Missing)).most_common()),
