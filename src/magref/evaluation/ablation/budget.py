@@ -15,7 +15,7 @@ class Budget:
     """Equal for all mechanisms."""
 
     base_samples: int = 4000
-    base_steps: int = 5000
+    base_steps: int = 4000
     samples: int = 2400
     steps: int = 1200
     marks: tuple[int, ...] = (300, 600, 1200)
