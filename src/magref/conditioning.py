@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from magref import autoencoder
 from magref.canvas import Canvas
 from magref.errors import InputError
 from magref.geometry import Strides, VideoShape
@@ -188,7 +189,7 @@ def encode_video(vae: Any, video: torch.Tensor, generator: torch.Generator | Non
 
     They are the posterior's mode; with a generator, a sample of it.
     """
-    posterior = vae.encode(video.to(vae.dtype)).latent_dist
+    posterior = autoencoder.encode(vae, video.to(vae.dtype))
     latents = posterior.mode() if generator is None else posterior.sample(generator)
     mean, std = latent_statistics(vae, latents)
     return (latents - mean) / std
@@ -203,7 +204,7 @@ def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     """(B, C, T, h, w) normalised latents -> (B, 3, F, H, W) in [-1, 1]."""
     latents = latents.to(vae.dtype)
     mean, std = latent_statistics(vae, latents)
-    return vae.decode(latents * std + mean, return_dict=False)[0]
+    return autoencoder.decode(vae, latents * std + mean)
 
 
 def latent_statistics(vae: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
