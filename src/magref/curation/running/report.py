@@ -6,9 +6,7 @@ far as these are still there; references come from the samples.
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from magref.curation.settings import CurationSettings
 from magref.dataset.store import Dataset, read_picture
 from magref.errors import MagrefError
 from magref.outputs import check_output, writing
+from magref.pages import page, picture_address
 from magref.seeking import read_frames
 
 _SHEET = 8
@@ -42,19 +41,16 @@ _SHEETS: Final[tuple[tuple[str, Level], ...]] = (
     ("duplicates", "sample"),
 )  # fmt: skip
 _STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:1080px;padding:0 1rem;color:#1c2430}
-h1{font-size:1.6rem}h2{margin-top:2.4rem;border-bottom:1px solid #d8dee6;font-size:1.2rem}h3{font-size:1rem}
-table{border-collapse:collapse;width:100%}td,th{padding:.25rem .6rem;text-align:left;vertical-align:top}
-th{font-weight:600;color:#566}
-tr+tr td{border-top:1px solid #eef1f5}
-td.n{text-align:right;font-variant-numeric:tabular-nums}
-.bar{background:#e6ebf2;height:1rem;min-width:8rem}.bar div{background:#3b6fb6;height:100%}
-.charts{display:flex;flex-wrap:wrap;gap:1rem}.charts figure{margin:0}figcaption{font-size:.85rem;color:#445}
+table{width:100%}
+.bar{background:var(--soft);height:1rem;min-width:8rem}.bar div{background:var(--accent);height:100%}
+.charts{display:flex;flex-wrap:wrap;gap:1rem}
+.charts svg{max-width:100%}.value{fill:var(--accent)}.axis{stroke:var(--faint)}
+line.limit{stroke:var(--warn);stroke-width:2;stroke-dasharray:4 3}svg text.limit{fill:var(--warn)}
 .sheet{display:flex;flex-wrap:wrap;gap:.5rem}
-.sheet figure{margin:0;width:180px}.sheet img{max-width:180px;display:block}
-.sample{display:flex;gap:1rem;margin:1rem 0;align-items:flex-start}.refs{display:flex;flex-wrap:wrap;gap:.4rem}
+.sheet figure{width:180px}.sheet img{max-width:180px;display:block}
+.sample{display:flex;flex-wrap:wrap;gap:1rem;margin:1rem 0;align-items:flex-start}
+.sample>div:last-child{flex:1 1 20rem}.refs{display:flex;flex-wrap:wrap;gap:.4rem}
 .refs img{height:84px;background:repeating-conic-gradient(#dde3ea 0 25%,#fff 0 50%) 0 0/12px 12px}
-mark{background:#ffe9a8}.bad{color:#a33}small{color:#667}
 """
 
 
@@ -69,16 +65,13 @@ def write_report(work: Work, path: Path, *, overwrite: bool = False) -> Path:
     rows = {stage: _read(work, stage) for stage in (*STAGES, "duplicates")}
     seconds = sum(row.scores.get("seconds", 0.0) for row in rows["scan"] if row.level == "source")
     parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Curation {html.escape(work.folder.name)}</title>",
-        "<meta name=viewport content='width=device-width,initial-scale=1'>",
-        f"<style>{_STYLE}</style><h1>Curation {html.escape(work.folder.name)}</h1>",
         f"<p>{len(work.sources())} videos, {seconds / 3600:.2f} hours that could be read.</p>",
         "<h2>Funnel</h2>", _funnel(rows), "<h2>Scores</h2>", _charts(rows, settings),
         "<h2>References over their clips</h2>", *_samples(work),
-        "<h2>Kept and rejected</h2>", *_sheets(work, rows, settings), "<h2>Failed</h2>", _failures(rows), "</html>",
+        "<h2>Kept and rejected</h2>", *_sheets(work, rows, settings), "<h2>Failed</h2>", _failures(rows),
     ]  # fmt: skip
     with writing(path, overwrite=overwrite) as temporary:
-        temporary.write_text("\n".join(parts), encoding="utf-8")
+        temporary.write_text(page(f"Curation {work.folder.name}", parts, style=_STYLE), encoding="utf-8")
     return path
 
 
@@ -158,18 +151,17 @@ def histogram(values: Sequence[float], limits: Sequence[float]) -> str:
     step = width / len(counts)
     bars = "".join(
         f"<rect x='{n * step:.1f}' y='{height - height * count / most:.1f}' width='{step - 1:.1f}' "
-        f"height='{height * count / most:.1f}' fill='#3b6fb6'/>"
+        f"height='{height * count / most:.1f}' class='value'/>"
         for n, count in enumerate(counts)
         if count
     )
     lines = "".join(
-        f"<line x1='{x:.1f}' x2='{x:.1f}' y1='0' y2='{height}' stroke='#c0392b' stroke-width='2' "
-        f"stroke-dasharray='4 3'/>"
-        f"<text x='{min(x + 4, width - 40):.1f}' y='11' font-size='11' fill='#c0392b'>{limit:g}</text>"
+        f"<line x1='{x:.1f}' x2='{x:.1f}' y1='0' y2='{height}' class='limit'/>"
+        f"<text x='{min(x + 4, width - 40):.1f}' y='11' font-size='11' class='limit'>{limit:g}</text>"
         for limit, x in ((limit, (limit - low) / (high - low) * width) for limit in shown)
     )
     axis = (
-        f"<line x1='0' x2='{width}' y1='{height}' y2='{height}' stroke='#99a'/>"
+        f"<line x1='0' x2='{width}' y1='{height}' y2='{height}' class='axis'/>"
         f"<text x='0' y='{height + foot - 4}' font-size='11'>{low:.3g}</text>"
         f"<text x='{width}' y='{height + foot - 4}' font-size='11' text-anchor='end'>{high:.3g}</text>"
         f"<text x='{width / 2}' y='{height + foot - 4}' font-size='11' text-anchor='middle'>{len(values)} values</text>"
@@ -191,7 +183,7 @@ def _samples(work: Work) -> Iterator[str]:
             shown += 1
             (frame,) = read_frames(folder / sample.clip.path, [sample.clip.num_frames // 2])
             pictures = "".join(
-                f"<figure style='margin:0'>{_image(read_picture(folder / picture.path))}"
+                f"<figure>{_image(read_picture(folder / picture.path))}"
                 f"<figcaption>{html.escape(subject.label or subject.key)}</figcaption></figure>"
                 for subject in sample.subjects
                 for picture in subject.pictures[:4]
@@ -248,12 +240,7 @@ def _middle(work: Work, name: str, settings: CurationSettings) -> str:
 
 
 def _image(image: Image.Image) -> str:
-    small = image.copy()
-    small.thumbnail((_THUMB_PX, _THUMB_PX))
-    file = io.BytesIO()
-    kind = "PNG" if small.mode == "RGBA" else "JPEG"
-    small.save(file, kind, quality=80)
-    return f"<img alt='' src='data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode('ascii')}'>"
+    return f"<img alt='' src='{picture_address(image, _THUMB_PX)}'>"
 
 
 def _failures(rows: dict[str, list[Row]]) -> str:
