@@ -306,7 +306,7 @@ def read_info(folder: Path) -> DatasetInfo:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(
-            f"{folder} is no dataset: it has no {INFO_FILE}; make one with magref dataset import"
+            f"{folder} is no dataset: it has no {INFO_FILE}; make one with magref dataset import or synthesize"
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); check the file") from None
