@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from magref.errors import ResourceError
 from magref.evaluation.ablation.budget import ARMS, GROUPS, Budget
 from magref.evaluation.ablation.measuring import Scored
 from magref.evaluation.ablation.tables import MEASURES, mean_over_seeds, pooled
 from magref.evaluation.ablation.training import training_flops
 from magref.evaluation.measures.score import VideoScore
+from magref.evaluation.plots import plain, pyplot, save
 from magref.evaluation.tasks import tasks
-from magref.outputs import write_image, writing
+from magref.outputs import write_image
 from magref.sheets import stacked_strips
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _COLOURS = ("#1f6feb", "#d1242f", "#8250df", "#57606a")
@@ -28,15 +27,15 @@ _COLOURS = ("#1f6feb", "#d1242f", "#8250df", "#57606a")
 def draw_figures(folder: Path, budget: Budget) -> None:
     """Write curves.png, drift.png and one frames-<group>.png for each group."""
     scored = Scored(folder)
-    _save(_curves(scored, folder, budget), folder / "curves.png")
-    _save(_drift(scored, budget), folder / "drift.png")
+    save(_curves(scored, folder, budget), folder / "curves.png")
+    save(_drift(scored, budget), folder / "drift.png")
     for group in GROUPS:
         write_image(_frames(scored, budget, group), folder / f"frames-{group}.png", overwrite=True)
 
 
 def _curves(scored: Scored, folder: Path, budget: Budget) -> Figure:
     """Identity against steps and against FLOPs, for one and two subjects, with intervals."""
-    figure, axes = _pyplot().subplots(2, 2, figsize=(9, 6), sharey="row", layout="constrained")
+    figure, axes = pyplot().subplots(2, 2, figsize=(9, 6), sharey="row", layout="constrained")
     for row, group in enumerate(("one", "two")):
         for arm, colour in zip(ARMS, _COLOURS, strict=True):
             means = [
@@ -52,20 +51,20 @@ def _curves(scored: Scored, folder: Path, budget: Budget) -> Figure:
     axes[1][1].set_xlabel("training FLOP")
     axes[0][0].legend(frameon=False, fontsize=9)
     for axis in axes.flat:
-        _plain(axis)
+        plain(axis)
     return figure
 
 
 def _drift(scored: Scored, budget: Budget) -> Figure:
     """Identity frame by frame, at the trained length and at three times that length."""
-    figure, axes = _pyplot().subplots(1, 2, figsize=(9, 3.2), sharey=True, layout="constrained")
+    figure, axes = pyplot().subplots(1, 2, figsize=(9, 3.2), sharey=True, layout="constrained")
     for axis, group, title in zip(axes, ("one", "long"), ("trained length", "three times that length"), strict=True):
         for arm, colour in zip(ARMS, _COLOURS, strict=True):
             rows = _by_frame(pooled(scored, budget, arm, budget.marks[-1], group))
             axis.plot(np.arange(1, rows.shape[1] + 1), np.nanmean(rows, axis=0), color=colour, label=arm.name)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("frame")
-        _plain(axis)
+        plain(axis)
     axes[0].set_ylabel("identity, one subject")
     axes[0].legend(frameon=False, fontsize=9)
     return figure
@@ -92,25 +91,3 @@ def _frames(scored: Scored, budget: Budget, group: str) -> Image.Image:
             strips.append(Image.open(f"{scored.frames(arm, budget.seeds[0], group)}-{number}.png"))
             labels.append(f"{arm.name}: {task.caption}" if arm == ARMS[0] else arm.name)
     return stacked_strips(strips, labels)
-
-
-def _plain(axis: Axes) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.25)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with writing(path, overwrite=True) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    _pyplot().close(figure)
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise ResourceError("plots need an extra package; run pip install 'magref[evaluate]'") from None
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt

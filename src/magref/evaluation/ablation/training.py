@@ -6,18 +6,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from magref.evaluation.ablation.budget import Arm, Budget
+from magref.evaluation.stages import averaged_models
 from magref.evaluation.tasks import WORLD
 from magref.pipeline import MagrefPipeline
 from magref.synthetic.samples import SampleSettings, write_samples
-from magref.training.checkpoints import checkpoints
-from magref.training.parallel import Team
 from magref.training.plan import forward_flops
 from magref.training.recipe import Recipe, parse_recipe
 from magref.training.setup import make_cache, prepare
-from magref.training.trainer import Report, Run, train
+from magref.training.trainer import Report, train
 
 
 def make_worlds(folder: Path, budget: Budget) -> None:
@@ -97,17 +95,7 @@ def train_arm(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:
 
 def pipelines(arm: Arm, seed: int, folder: Path, budget: Budget) -> Iterator[tuple[int, MagrefPipeline]]:
     """The averaged model of a run after each of the budget's marks."""
-    place = folder / "runs" / arm.folder(seed)
-    run = Run(prepare(arm_recipe(arm, seed, folder, budget)), place, Team(0, 1, torch.device("cpu")))
-    try:
-        for step, _ in checkpoints(place):
-            if step in budget.marks:
-                run.restore(step)
-                with run.averaged(), run.pipeline() as pipeline, torch.no_grad():
-                    run.models.eval()
-                    yield step, pipeline
-    finally:
-        run.close()
+    return averaged_models(arm_recipe(arm, seed, folder, budget), folder / "runs" / arm.folder(seed), budget.marks)
 
 
 def tokens(arm: Arm, folder: Path, budget: Budget) -> int:

@@ -1,0 +1,221 @@
+"""How the embedded model's kind grows with size and training: `python -m magref.evaluation.scaling VAE FOLDER`.
+
+Models of several sizes learn the same samples by the recipe `nano`, at a constant learning rate, so that the moving
+average at any step stands for a run that ends there. Validation losses and videos of held-out identities are measured
+along the way. Everything is kept in the folder; a second call goes on where the first one ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from diffusers import AutoencoderKLWan
+
+from magref.evaluation.measures.score import summarise
+from magref.evaluation.plots import plain, pyplot, save
+from magref.evaluation.stages import averaged_models
+from magref.evaluation.tasks import Group, generator, load_scores, measure, tasks
+from magref.models import quiet_libraries
+from magref.outputs import writing
+from magref.synthetic.samples import SampleSettings, write_samples
+from magref.training.nano import write_base
+from magref.training.plan import forward_flops
+from magref.training.recipe import Recipe, read_recipe
+from magref.training.setup import make_cache, prepare
+from magref.training.trainer import train
+
+MEASURES = ("identity", "nearest", "motion_right")
+"""Of one subject; see docs/measures.md."""
+FURTHER = (4, 16)
+"""For so many times the largest compute, the fitted law is read off."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A transformer: blocks, heads of 48 channels, and how long it learns."""
+
+    name: str
+    layers: int
+    heads: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What all sizes have in common."""
+
+    sizes: tuple[Size, ...] = (Size("small", 4, 3, 4000), Size("nano", 8, 4, 4000), Size("large", 12, 6, 2000))
+    samples: int = 4000
+    every: int = 500
+    """Steps between validation losses."""
+    marks: tuple[int, ...] = (1000, 2000, 4000)
+    """Steps after which videos are made and measured."""
+    videos: int = 48
+    changes: tuple[str, ...] = ()
+    """Of the recipe."""
+
+
+QUICK = Budget(
+    sizes=(Size("small", 1, 2, 4), Size("nano", 2, 2, 4), Size("large", 2, 3, 2)),
+    samples=12,
+    every=2,
+    marks=(2, 4),
+    videos=2,
+    changes=("optim.compile=false", "optim.batch=2", "data.canvases=1", "validation.samples=2"),
+)
+"""Everything once, for nobody's eyes: does it run?"""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size after some steps; `figures` are means over its videos, where any were made."""
+
+    size: str
+    step: int
+    flops: float
+    loss: float
+    figures: Mapping[str, float | None]
+
+
+def recipe_of(size: Size, folder: Path, budget: Budget) -> Recipe:
+    """The recipe `nano` for another size."""
+    changes = [
+        f"model.base={folder / 'bases' / size.name}",
+        f"data.dataset={folder / 'world'}",
+        f"data.cache={folder / 'latents'}",
+        f"optim.steps={size.steps}",
+        "optim.schedule=constant",
+        f"validation.every={budget.every}",
+        "validation.samples=64",
+        "validation.videos=0",
+        f"save_every={budget.every}",
+        f"keep={size.steps // budget.every}",
+        *budget.changes,
+    ]
+    return read_recipe("nano", changes)
+
+
+def run(vae: Path, folder: Path, budget: Budget) -> None:
+    """Train and measure what is missing."""
+    for _ in write_samples(folder / "world", SampleSettings(fps=8.0), count=budget.samples):
+        pass
+    for size in budget.sizes:
+        base = folder / "bases" / size.name
+        if not (base / "model_index.json").exists():
+            write_base(AutoencoderKLWan.from_pretrained(vae), base, layers=size.layers, heads=size.heads)
+        recipe, place = recipe_of(size, folder, budget), folder / "runs" / size.name
+        make_cache(recipe, on_sample=lambda name, problem: None)  # all sizes share one
+        train(recipe, place, report=partial(_tell, size.name))
+        for step, pipeline in averaged_models(recipe, place, budget.marks):
+            measure(generator(pipeline), tasks(Group(1), budget.videos), _scores(folder, size, step))
+            print(f"{size.name} step {step}: measured", flush=True)
+
+
+def points(folder: Path, budget: Budget) -> list[Point]:
+    """All that was measured, size by size."""
+    found = []
+    for size in budget.sizes:
+        recipe = recipe_of(size, folder, budget)
+        each = step_flops(recipe)
+        for line in (folder / "runs" / size.name / "log.jsonl").read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            if "validation_loss" not in entry:
+                continue
+            step, scores = entry["step"], _scores(folder, size, entry["step"])
+            means = summarise(load_scores(scores)).means if step in budget.marks and scores.exists() else {}
+            figures = {name: means[name].value for name in MEASURES if name in means}
+            found.append(Point(size.name, step, each * step, entry["validation_loss"], figures))
+    return found
+
+
+def step_flops(recipe: Recipe) -> float:
+    """Of one step, forward and backward."""
+    setting = prepare(recipe)
+    tokens = setting.buckets.shapes()[0].latent(setting.base.strides).tokens(setting.base.strides)
+    each = forward_flops(setting.stored.config, tokens, setting.base.defaults.text_tokens)
+    return 3 * each * recipe.optim.batch * recipe.optim.accumulate
+
+
+def power_law(flops: Sequence[float], losses: Sequence[float]) -> tuple[float, float]:
+    """(a, b) of loss = a * flops^-b through the points that no other one beats with as little compute."""
+    best, front = np.inf, []
+    for compute, loss in sorted(zip(flops, losses, strict=True)):
+        if loss < best:
+            best = loss
+            front.append((np.log(compute), np.log(loss)))
+    x, y = np.array(front).T
+    slope, start = np.polyfit(x, y, 1)
+    return float(np.exp(start)), float(-slope)
+
+
+def report(found: Sequence[Point]) -> str:
+    """The points as a table, and where the law that fits them leads."""
+    rows = [
+        "| size | steps | PFLOP | validation loss | " + " | ".join(MEASURES) + " |",
+        "|---" * (4 + len(MEASURES)) + "|",
+    ]
+    for point in found:
+        figures = [point.figures.get(name) for name in MEASURES]
+        shown = " | ".join("" if value is None else f"{value:.2f}" for value in figures)
+        rows.append(f"| {point.size} | {point.step} | {point.flops / 1e15:.2f} | {point.loss:.4f} | {shown} |")
+    a, b = power_law([p.flops for p in found], [p.loss for p in found])
+    most = max(point.flops for point in found)
+    further = ", ".join(f"{a * (times * most) ** -b:.4f} at {times} times the compute" for times in FURTHER)
+    rows += ["", f"Loss = {a:.3g} x FLOP^-{b:.3f} along the front; read off further: {further} (an extrapolation)."]
+    return "\n".join(rows) + "\n"
+
+
+def draw(found: Sequence[Point], path: Path) -> None:
+    """Loss and figures against training compute, a line for each size."""
+    plt = pyplot()
+    figure, axes = plt.subplots(1, 1 + len(MEASURES), figsize=(13, 3.4), layout="constrained")
+    for name in dict.fromkeys(point.size for point in found):
+        own = [point for point in found if point.size == name]
+        axes[0].plot([p.flops for p in own], [p.loss for p in own], marker=".", label=name)
+        for axis, key in zip(axes[1:], MEASURES, strict=True):
+            measured = [p for p in own if p.figures.get(key) is not None]
+            axis.plot([p.flops for p in measured], [p.figures[key] for p in measured], marker="o", label=name)
+    axes[0].set_yscale("log")
+    for axis, title in zip(axes, ("validation loss", *MEASURES), strict=True):
+        axis.set_xscale("log")
+        axis.set_title(title.replace("_", " "), fontsize=10)
+        axis.set_xlabel("training FLOP")
+        plain(axis)
+    axes[0].legend(frameon=False, fontsize=9)
+    save(figure, path)
+
+
+def _scores(folder: Path, size: Size, step: int) -> Path:
+    return folder / "scores" / size.name / f"{step}.jsonl"
+
+
+def _tell(name: str, step: int, figures: Mapping[str, float]) -> None:
+    if "validation_loss" in figures:
+        print(f"{name} step {step}  validation loss {figures['validation_loss']:.4f}", flush=True)
+
+
+def main() -> None:
+    """Do what is missing; write scaling.md and scaling.png."""
+    parser = argparse.ArgumentParser(prog="python -m magref.evaluation.scaling", description=__doc__)
+    parser.add_argument("vae", type=Path, help="the folder of an autoencoder, from magref.training.autoencoder")
+    parser.add_argument("folder", type=Path, help="everything that is made")
+    parser.add_argument("--quick", action="store_true", help="a few steps and videos of everything")
+    options = parser.parse_args()
+    budget = QUICK if options.quick else Budget()
+    quiet_libraries()
+    run(options.vae, options.folder, budget)
+    found = points(options.folder, budget)
+    with writing(options.folder / "scaling.md", overwrite=True) as temporary:
+        temporary.write_text(report(found), encoding="utf-8")
+    draw(found, options.folder / "scaling.png")
+    print(options.folder / "scaling.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""The scaling plot's arithmetic on points that are known, and once, slowly, all of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from magref.evaluation.scaling import QUICK, Budget, Point, Size, draw, points, power_law, recipe_of, report, step_flops
+from tiny import tiny_vae
+
+
+def test_a_power_law_is_found_again_whatever_lies_above_it():
+    flops = [1e12, 2e12, 4e12, 8e12, 8e12, 3e12]
+    losses = [3 * compute**-0.1 for compute in flops[:4]] + [0.9, 0.9]
+    a, b = power_law(flops, losses)
+    assert a == pytest.approx(3)
+    assert b == pytest.approx(0.1)
+
+
+def test_the_report_says_what_was_measured_and_what_is_read_off():
+    found = [
+        Point("small", 100, 1e15, 0.5, {}),
+        Point("small", 200, 2e15, 0.4, {"identity": 0.61, "nearest": None, "motion_right": 1.0}),
+        Point("large", 100, 4e15, 0.32, {}),
+    ]
+    text = report(found)
+    assert "| small | 100 | 1.00 | 0.5000 |  |  |  |" in text
+    assert "| small | 200 | 2.00 | 0.4000 | 0.61 |  | 1.00 |" in text
+    assert "FLOP^-0.322" in text  # a fifth less for twice the compute
+    assert "0.2048 at 4 times the compute, 0.1311 at 16 times" in text
+    assert "extrapolation" in text
+
+
+def test_the_plot_has_a_line_for_each_size(tmp_path):
+    found = [Point(name, 1, 1e15 * n, 1 / n, {"identity": 0.5}) for name in ("small", "large") for n in (1, 2, 3)]
+    draw(found, tmp_path / "scaling.png")
+    assert Image.open(tmp_path / "scaling.png").width > 1000
+
+
+@pytest.mark.slow
+def test_all_of_it_runs_and_goes_on(tmp_path):
+    tiny_vae().save_pretrained(tmp_path / "vae")
+    command = [
+        sys.executable,
+        "-m",
+        "magref.evaluation.scaling",
+        str(tmp_path / "vae"),
+        str(tmp_path / "out"),
+        "--quick",
+    ]
+    subprocess.run(command, check=True)
+    found = points(tmp_path / "out", QUICK)
+    assert [(point.size, point.step) for point in found] == [
+        ("small", 2), ("small", 4), ("nano", 2), ("nano", 4), ("large", 2),
+    ]  # fmt: skip
+    assert all(point.figures for point in found)
+    before = (tmp_path / "out" / "scaling.md").read_text()
+    subprocess.run(command, check=True)
+    assert (tmp_path / "out" / "scaling.md").read_text() == before
+    assert Image.open(tmp_path / "out" / "scaling.png").width > 1000
+
+
+def test_a_step_of_twice_the_passes_is_twice_the_work(tmp_path, base, dataset):
+    """Twice the blocks are twice the work."""
+    budget = Budget(changes=(f"model.base={base}", f"data.dataset={dataset}"))
+    recipe = recipe_of(Size("any", 1, 1, 500), tmp_path, budget)
+    assert step_flops(recipe) > 0
+    doubled = recipe.model_copy(update={"optim": recipe.optim.model_copy(update={"accumulate": 2})})
+    assert step_flops(doubled) == 2 * step_flops(recipe)
