@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,11 +22,13 @@ from magref.curation.running.engines import LocalEngine
 from magref.curation.running.options import read_settings
 from magref.curation.running.run import curate
 from magref.curation.running.sources import Source, find_sources, local_file
+from magref.curation.running.tuning import counts
 from magref.curation.running.work import Work
 from magref.curation.truth import TruthModels
 from magref.dataset.check import check_dataset
 from magref.dataset.format import DatasetInfo
 from magref.dataset.store import Dataset
+from magref.errors import InputError
 from magref.synthetic.footage import FootageSettings, write_footage
 from magref.video import write_video
 
@@ -44,11 +46,13 @@ def films(tmp_path_factory):
     return folder
 
 
-def run(given: list[str], dataset: Path, films: Path, engine: LocalEngine | None = None) -> Work:
+def run(
+    given: list[str], dataset: Path, films: Path, engine: LocalEngine | None = None, changes: Sequence[str] = ()
+) -> Work:
     work = dataset.with_name(dataset.name + "-work")
     curate(
-        find_sources(given), dataset, read_settings(None, CHANGES), work=work, make=TruthModels(str(films)),
-        engine=engine or LocalEngine(0), info=INFO,
+        find_sources(given), dataset, read_settings(None, [*CHANGES, *changes]), work=work,
+        make=TruthModels(str(films)), engine=engine or LocalEngine(0), info=INFO,
     )  # fmt: skip
     return Work(work)
 
@@ -95,6 +99,33 @@ def test_killed_runs_go_on_and_end_in_the_same_dataset(films, whole, tmp_path) -
     assert list(Dataset(dataset)) == list(Dataset(whole))
     assert {k: v for k, v in hashes(dataset).items() if "part" not in k} == hashes(whole)
     assert list(check_dataset(dataset)) == []
+
+
+GUARD = """
+class Consent:
+    def refuse(self, sample):
+        return "no consent" if sample.name == {refused!r} else None
+
+consent = Consent()
+"""
+
+
+def test_a_guard_that_is_named_is_asked_about_every_sample(films, whole, tmp_path, monkeypatch) -> None:
+    refused, *others = Dataset(whole).ids()
+    assert others
+    (tmp_path / "own_rules.py").write_text(GUARD.format(refused=refused))
+    monkeypatch.syspath_prepend(tmp_path)
+    work = run([str(films)], tmp_path / "dataset", films, changes=["guard.name=own_rules:consent"])
+    assert Dataset(tmp_path / "dataset").ids() == others
+    outcomes = {row.item: row.outcome for s in work.sources() for row in work.read("samples", s.id, "sample")}
+    assert outcomes[refused] == Rejected(stage="guard", reason="refused", value="no consent")
+    assert counts(work, work.settings())["samples"].kept == len(others)
+
+
+def test_a_guard_that_is_not_there_ends_the_run_before_it_begins(films, tmp_path) -> None:
+    with pytest.raises(InputError, match="the guard no_such_module:consent cannot be found"):
+        run([str(films)], tmp_path / "dataset", films, changes=["guard.name=no_such_module:consent"])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

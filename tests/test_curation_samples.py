@@ -14,17 +14,19 @@ from magref.curation.aesthetic import chosen_frames, judge_aesthetic
 from magref.curation.candidates import JudgedFace
 from magref.curation.duplicates import frames_hash, judge_copies, judge_near, judge_quota
 from magref.curation.faces import SeenFace
+from magref.curation.guard import ask_guard, find_guard
 from magref.curation.interfaces import Detection, Face
 from magref.curation.labels import find_labels
 from magref.curation.objects import Found
 from magref.curation.outcome import STAGES, Failed, Kept, Rejected, failure
 from magref.curation.overlay import judge_overlay, overlay_share
-from magref.curation.samples import Draft, FrameObjects, Person, ask_guard, assemble, face_picture
+from magref.curation.samples import Draft, FrameObjects, Person, assemble, face_picture
 from magref.curation.settings import (
     AestheticSettings,
     CandidateSettings,
     CurationSettings,
     DuplicateSettings,
+    GuardSettings,
     LabelSettings,
     OverlaySettings,
     SampleSettings,
@@ -189,9 +191,29 @@ class NoHats:
         return "a hat" if "hat" in sample.caption else None
 
 
+NO_HATS = NoHats()
+
+
 def test_a_guard_may_refuse_with_its_reason():
-    refused = ask_guard(sample(), NoHats())
+    refused = ask_guard(sample(), NO_HATS)
     assert refused == Rejected(stage="guard", reason="refused", value="a hat")
+
+
+class Broken:
+    def refuse(self, sample: Draft) -> str | None:
+        raise KeyError(sample.name)
+
+
+def test_a_sample_over_which_a_guard_breaks_has_failed_and_does_not_pass():
+    assert ask_guard(sample(), Broken()) == Failed(stage="guard", error="KeyError: 'film-0-0'")
+
+
+def test_a_guard_is_found_by_its_name_or_named_in_an_error():
+    assert find_guard(GuardSettings()) is None
+    assert find_guard(GuardSettings(name=f"{__name__}:NO_HATS")) is NO_HATS
+    for name in ("no_such_module:guard", f"{__name__}:nothing", f"{__name__}:NoHats", "json:dumps", "json"):
+        with pytest.raises(InputError, match=f"the guard {name}"):
+            find_guard(GuardSettings(name=name))
 
 
 def test_three_frames_are_scored_and_their_mean_or_least_counts():

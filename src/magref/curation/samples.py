@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from PIL import Image as Pictures
@@ -74,13 +73,6 @@ class Draft:
         )  # fmt: skip
 
 
-class Guard(Protocol):
-    """A last look at samples by rules of one's own: safety, consent, licences. There is none by default."""
-
-    def refuse(self, sample: Draft) -> str | None:
-        """Why the sample may not be used, in a few words; None where it may."""
-
-
 def assemble(
     name: str, caption: str, frames: Frames, fps: float, *, people: Sequence[Person], objects: Sequence[FrameObjects],
     labels: Sequence[Label], settings: SampleSettings, provenance: Provenance,
@@ -112,12 +104,6 @@ def assemble(
     if not subjects:
         return Rejected(stage="samples", reason="nothing to refer to", value=0, limit=1)
     return Draft(name, caption, frames, fps, tuple(subjects), masks, provenance)
-
-
-def ask_guard(draft: Draft, guard: Guard) -> Rejected | None:
-    """Rejected where the guard refuses."""
-    why = guard.refuse(draft)
-    return None if why is None else Rejected(stage="guard", reason="refused", value=why)
 
 
 def face_picture(

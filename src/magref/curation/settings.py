@@ -248,6 +248,13 @@ class SampleSettings(Part):
     """Whether candidates for a background are stored; training leaves them out unless told otherwise (paper 4.1)."""
 
 
+class GuardSettings(Part):
+    """A last look at samples by code of one's own, for safety and consent. Off by default, not in the paper."""
+
+    name: str | None = None
+    """An object with a method `refuse`, as module:object; None: nobody is asked."""
+
+
 class DuplicateSettings(Part):
     """What is left out because it is there already (paper 3.1: 1.3 M become 0.5 M; no method is given)."""
 
@@ -282,6 +289,7 @@ class CurationSettings(Part):
     identities: IdentitySettings = IdentitySettings()
     candidates: CandidateSettings = CandidateSettings()
     samples: SampleSettings = SampleSettings()
+    guard: GuardSettings = GuardSettings()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

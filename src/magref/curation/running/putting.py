@@ -15,6 +15,7 @@ from magref.curation.aesthetic import chosen_frames
 from magref.curation.candidates import JudgedFace, draw_candidates, judge_candidates
 from magref.curation.duplicates import frames_hash
 from magref.curation.faces import SeenFace, pose_of
+from magref.curation.guard import ask_guard, find_guard
 from magref.curation.identities import Identity, find_identities
 from magref.curation.interfaces import Corners, Detection, Image
 from magref.curation.labels import kind_of
@@ -90,7 +91,7 @@ def samples(source: Source, work: Work, settings: CurationSettings) -> list[Row]
     if not clips:
         return []
     rows: list[Row] = []
-    video = _Video(source, work, settings)
+    video, guard = _Video(source, work, settings), find_guard(settings.guard)
     with DatasetWriter(folder, DRAFTS) as writer:
         for clip, frames in video.reader.clips("samples", clips):
             outcome: Outcome
@@ -98,6 +99,8 @@ def samples(source: Source, work: Work, settings: CurationSettings) -> list[Row]
             data: dict[str, Any] = {}
             try:
                 made: Draft | Rejected | Failed = frames if isinstance(frames, Failed) else video.draft(clip, frames)
+                if isinstance(made, Draft) and guard is not None:
+                    made = ask_guard(made, guard) or made
                 if isinstance(made, Draft):
                     made.write(writer)
                     scores, data = _summary(made, video.worth.get(clip.name, 0.0))

@@ -16,7 +16,7 @@ from magref.curation.identities import find_identities
 from magref.curation.labels import find_labels, judge_caption, kept_labels
 from magref.curation.motion import judge_motion
 from magref.curation.objects import Measures, decide
-from magref.curation.outcome import Kept, Outcome
+from magref.curation.outcome import Kept, Outcome, Rejected
 from magref.curation.overlay import judge_overlay
 from magref.curation.running.clips import clip_of
 from magref.curation.running.options import changed_settings
@@ -90,10 +90,12 @@ def _count(work: Work, source: str, settings: CurationSettings, found: dict[str,
     things = _objects(work, source, settings)
     kept = after("objects", dict.fromkeys(things, True))
     people = _people(work, source, settings)
+    refused = _refused(work, source)
     after(
         "samples",
         {
-            name: len(things[name] & labels[name]) >= settings.samples.least_objects
+            name: name not in refused
+            and len(things[name] & labels[name]) >= settings.samples.least_objects
             and (settings.samples.without_faces or clips[name].number in people)
             for name in kept
         },
@@ -118,6 +120,12 @@ def _objects(work: Work, source: str, settings: CurationSettings) -> dict[str, s
             if outcome == Kept() and measures.kind in ("object", "thin"):
                 labels[clip].add(label)
     return labels
+
+
+def _refused(work: Work, source: str) -> set[str]:
+    """The clips whose samples the guard refused; it is not asked again."""
+    outcomes = {row.item: row.outcome for row in work.read("samples", source, "sample")}
+    return {name for name, o in outcomes.items() if isinstance(o, Rejected) and o.stage == "guard"}
 
 
 def _people(work: Work, source: str, settings: CurationSettings) -> set[int]:
