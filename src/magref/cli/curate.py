@@ -60,6 +60,9 @@ def curate(
     truth: Annotated[
         Path | None, typer.Option(help="In place of models: the answers beside films of magref dataset footage.")
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what the run would take; --work may name an earlier run to go by.")
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Look again at videos in which something failed.")
     ] = False,
@@ -82,6 +85,15 @@ def curate(
             _report(Path(given[1]), output, overwrite, console)
         else:
             _tune(Path(given[1]), changes or [])
+        return
+    if plan:
+        from magref.cli.curate_plan import show_plan
+
+        earlier = work or (beside(output) if output else None)
+        show_plan(
+            find_sources(given), read_settings(settings, changes or []), earlier, server=caption_server is not None,
+            cores=processes or _cores(), gpus=workers,
+        )  # fmt: skip
         return
     if output is None:
         raise InputError("no dataset was named; give its folder with --output")
@@ -110,7 +122,7 @@ def curate(
 
         runs = RayEngine(address, workers=workers, gpus=gpus, processes=processes)
     elif engine == "local":
-        runs = LocalEngine(os.cpu_count() or 1 if processes is None else processes)
+        runs = LocalEngine(_cores() if processes is None else processes)
     else:
         raise InputError(f"the engine {engine!r} is unknown; use local or ray")
     with Shown(console) as watch:
@@ -132,6 +144,10 @@ def _report(folder: Path, page: Path | None, overwrite: bool, console: Console) 
 
     written = write_report(find_work(folder), page or Path("report.html"), overwrite=overwrite)
     console.print(f"wrote {written}", markup=False)
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
 
 
 def _tune(folder: Path, changes: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,7 +19,7 @@ from magref.curation.models.asking import UnansweredError
 from magref.curation.outcome import Failed, Kept, Outcome, Rejected, Stage, failure
 from magref.curation.running.bundle import Models
 from magref.curation.running.clips import FATAL, Clip, all_clips, clips_after, reader_of
-from magref.curation.running.rows import Row, pack_face, pack_mask
+from magref.curation.running.rows import Row, Took, pack_face, pack_mask
 from magref.curation.running.sources import Source
 from magref.curation.running.work import Work
 from magref.curation.settings import CurationSettings
@@ -68,7 +69,7 @@ def aesthetic(sources: Sequence[Source], work: Work, settings: CurationSettings,
         return [Row("clip", item.clip.name, outcome, scores, {"scores": answer})]
 
     items = _items("aesthetic", "scan", sources, work, settings, chosen=chosen)
-    yield from _each("aesthetic", "aesthetic", sources, work, items, max(1, models.images // 3), call, row)
+    yield from _each("aesthetic", "aesthetic", sources, work, models, items, max(1, models.images // 3), call, row)
 
 
 def captions(sources: Sequence[Source], work: Work, settings: CurationSettings, models: Models) -> Iterator[str]:
@@ -103,7 +104,7 @@ def captions(sources: Sequence[Source], work: Work, settings: CurationSettings, 
         return rows
 
     items = _items("caption", "aesthetic", sources, work, settings)
-    yield from _each("captions", "caption", sources, work, items, models.clips, call, row)
+    yield from _each("captions", "caption", sources, work, models, items, models.clips, call, row)
 
 
 def boxes(sources: Sequence[Source], work: Work, settings: CurationSettings, models: Models) -> Iterator[str]:
@@ -143,7 +144,7 @@ def boxes(sources: Sequence[Source], work: Work, settings: CurationSettings, mod
         return [Row("clip", item.clip.name, judged, {"objects": things}, {"frames": frames}), *rows]
 
     items = _items("boxes", "captions", sources, work, settings, chosen=chosen, extra=extra)
-    yield from _each("boxes", "boxes", sources, work, items, max(1, models.images // 3), call, row)
+    yield from _each("boxes", "boxes", sources, work, models, items, max(1, models.images // 3), call, row)
 
 
 def faces(sources: Sequence[Source], work: Work, settings: CurationSettings, models: Models) -> Iterator[str]:
@@ -161,7 +162,7 @@ def faces(sources: Sequence[Source], work: Work, settings: CurationSettings, mod
         "faces", "boxes", sources, work, settings, neighbours=settings.faces.neighbours,
         extra=lambda source: {},
     )  # fmt: skip
-    yield from _each("faces", "faces", sources, work, items, 1, call, row)
+    yield from _each("faces", "faces", sources, work, models, items, 1, call, row)
 
 
 def clip_labels(work: Work, source: str, settings: CurationSettings) -> dict[str, list[Label]]:
@@ -197,24 +198,31 @@ def _items(
 
 
 def _each(
-    name: str, stage: Stage, sources: Sequence[Source], work: Work, items: Iterable[Item | Broken], size: int,
-    call: Call, row: Callable[[Item, Answer], list[Row]],
+    name: str, stage: Stage, sources: Sequence[Source], work: Work, models: Models, items: Iterable[Item | Broken],
+    size: int, call: Call, row: Callable[[Item, Answer], list[Row]],
 ) -> Iterator[str]:  # fmt: skip
     """Write the stage's file of each source as soon as all of its clips are answered; yields the source's id."""
     rows: dict[str, list[Row]] = {source.id: [] for source in sources}
     waiting = [source.id for source in sources]
+    began = time.perf_counter()
+
+    def write(source: str) -> str:
+        # The time since the source before; batches are shared, so that only the sum over sources is to be trusted.
+        nonlocal began
+        now = time.perf_counter()
+        work.write(name, source, rows.pop(source), Took(now - began, models.runs_on(name)))
+        began = time.perf_counter()
+        return source
+
     for item, answer in _answered(stage, items, size, call):
         while waiting[0] != item.source.id:
-            done = waiting.pop(0)
-            work.write(name, done, rows.pop(done))
-            yield done
+            yield write(waiting.pop(0))
         if isinstance(item, Item) and not isinstance(answer, Failed):
             rows[item.source.id] += row(item, answer)
         else:
             rows[item.source.id].append(Row("clip", item.clip.name, answer))
-    for done in waiting:
-        work.write(name, done, rows.pop(done))
-        yield done
+    for source in waiting:
+        yield write(source)
 
 
 def _answered(

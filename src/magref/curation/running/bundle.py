@@ -12,12 +12,19 @@ from magref.curation.settings import CurationSettings
 from magref.errors import ResourceError
 
 if TYPE_CHECKING:
+    import torch
+
     from magref.curation.models.shelf import Shelf
 
 
 @dataclass(frozen=True)
 class Models:
-    """One of each; `clips` are captioned at a time, `images` go into the other models at a time."""
+    """One of each; `clips` are captioned at a time, `images` go into the other models at a time.
+
+    Attributes:
+        device: what they run on, in words that begin with cuda where it is a GPU.
+        server: the address at which clips are captioned elsewhere.
+    """
 
     captioner: Captioner
     detector: Detector
@@ -26,6 +33,12 @@ class Models:
     aesthetics: AestheticScorer
     clips: int = 1
     images: int = 8
+    device: str = "cpu"
+    server: str | None = None
+
+    def runs_on(self, stage: str) -> str:
+        """Where a stage's models run."""
+        return f"server {self.server}" if stage == "captions" and self.server else self.device
 
 
 class MakeModels(Protocol):
@@ -94,6 +107,8 @@ class PretrainedModels:
             ),
             clips=sizes.clips,
             images=max(sizes.images, sizes.pictures),
+            device=_in_words(shelf.device),
+            server=self.server,
         )  # fmt: skip
 
     def _captioner(self, shelf: Shelf, name: str | None, fps: float, clips: int) -> Captioner:
@@ -115,3 +130,9 @@ class PretrainedModels:
         from magref.curation.models.catalogue import locate
 
         return locate(name, dict(self.folders).get(name), fetch=self.fetch)
+
+
+def _in_words(device: torch.device) -> str:
+    import torch
+
+    return f"cuda {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type

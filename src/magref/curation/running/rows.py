@@ -24,6 +24,7 @@ from magref.outputs import writing
 
 Level: TypeAlias = Literal["source", "shot", "clip", "label", "box", "object", "identity", "face", "sample"]
 _OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+_TOOK = "took"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,20 @@ class Row:
         return isinstance(self.outcome, Kept)
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
+@dataclass(frozen=True)
+class Took:
+    """What a stage's file took to make, noted in the file's metadata.
+
+    Attributes:
+        seconds: of processors where no model was asked; of the clock, loading included, where one was.
+        device: what the models ran on, as `Models.runs_on` says it; "" without models.
+    """
+
+    seconds: float
+    device: str = ""
+
+
+def write_rows(path: Path, rows: Sequence[Row], took: Took | None = None) -> None:
     """Write a stage's file, whole or not at all."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -57,6 +71,8 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     text = pa.string()
     columns = ("level", "item", "state", "stage", "reason", "value", "limit", "error")
     schema = pa.schema([*((name, text) for name in columns), ("scores", pa.map_(text, pa.float64())), ("data", text)])
+    if took is not None:
+        schema = schema.with_metadata({_TOOK: json.dumps([took.seconds, took.device])})
     records = []
     for row in rows:
         said = row.outcome.model_dump(mode="json")
@@ -81,6 +97,22 @@ def read_rows(path: Path, *levels: Level) -> list[Row]:
         scores, data = dict(record["scores"]), json.loads(record["data"])
         rows.append(Row(record["level"], record["item"], _OUTCOME.validate_python(said), scores, data))
     return rows
+
+
+def read_states(path: Path, level: Level) -> list[tuple[str, str | None]]:
+    """Of each row of a level, its state and the stage of what spoke against it; nothing else is read."""
+    from pyarrow import parquet
+
+    table = parquet.read_table(path, columns=["level", "state", "stage"]).to_pylist()
+    return [(record["state"], record["stage"]) for record in table if record["level"] == level]
+
+
+def read_took(path: Path) -> Took | None:
+    """What a stage's file took to make; None where that was not noted."""
+    from pyarrow import parquet
+
+    noted = (parquet.read_schema(path).metadata or {}).get(_TOOK.encode())
+    return None if noted is None else Took(*json.loads(noted))
 
 
 def pack(array: npt.NDArray[Any]) -> str:

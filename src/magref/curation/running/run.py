@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from magref.curation.guard import find_guard
 from magref.curation.outcome import Failed, Kept, Rejected
 from magref.curation.running import asking, looking, putting
 from magref.curation.running.bundle import MakeModels, Models
 from magref.curation.running.engines import Engine
 from magref.curation.running.finishing import finish
-from magref.curation.running.rows import Row
+from magref.curation.running.rows import Row, Took
 from magref.curation.running.sources import Source
 from magref.curation.running.work import STAGES, Work, open_work
 from magref.curation.settings import CurationSettings
@@ -87,10 +88,12 @@ def curate(
         work: the folder for everything else.
 
     Raises:
+        InputError: the settings name a guard that cannot be found.
         OutputError: the dataset or the work is another's.
         ResourceError, CheckpointError: the machine or a model is not up to it; the same call goes on afterwards.
     """
     watch = watch or Watch()
+    find_guard(settings.guard)  # before hours of work that end in its samples
     place = open_work(work, settings, sources)
     place.log("begin", sources=len(sources), dataset=str(dataset))
     everything = place.sources()
@@ -138,7 +141,9 @@ def run_stage(
 
 def _alone(stage: str, work: Work, settings: CurationSettings, source: Source) -> str:
     run: Callable[[Source, Work, CurationSettings], list[Row]] = _ALONE[stage]
-    work.write(stage, source.id, run(source, work, settings))
+    began = time.process_time()
+    rows = run(source, work, settings)
+    work.write(stage, source.id, rows, Took(time.process_time() - began))
     return source.id
 
 

@@ -2,7 +2,7 @@
 
 settings.json                    the settings that everything in the folder was made with
 sources.json                     the videos' addresses by their ids
-<stage>/<source id>.parquet      a stage's rows of one video; it is there if and only if the stage is done there
+<stage>/<source id>.parquet      a stage's rows of one video, and what they took; there if and only if the stage is done
 drafts/<source id>/              the video's samples as a small dataset, before duplicates are left out
 copies/                          of videos that are not files here
 log.jsonl                        what happened, a line each
@@ -19,7 +19,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from magref.curation.outcome import Failed
-from magref.curation.running.rows import Level, Row, read_rows, write_rows
+from magref.curation.running.rows import Level, Row, Took, read_rows, read_states, read_took, write_rows
 from magref.curation.running.sources import Source
 from magref.curation.settings import CurationSettings
 from magref.errors import InputError, OutputError
@@ -57,9 +57,19 @@ class Work:
         path = self.path(stage, source)
         return read_rows(path, *levels) if path.exists() else []
 
-    def write(self, stage: str, source: str, rows: Sequence[Row]) -> None:
+    def states(self, stage: str, source: str, level: Level) -> list[tuple[str, str | None]]:
+        """States of a stage's rows and the stages of what spoke against them; none where it was not done."""
+        path = self.path(stage, source)
+        return read_states(path, level) if path.exists() else []
+
+    def took(self, stage: str, source: str) -> Took | None:
+        """What a stage took for a video; None where it was not done, or that was not noted."""
+        path = self.path(stage, source)
+        return read_took(path) if path.exists() else None
+
+    def write(self, stage: str, source: str, rows: Sequence[Row], took: Took | None = None) -> None:
         """Note a stage as done for a video."""
-        write_rows(self.path(stage, source), rows)
+        write_rows(self.path(stage, source), rows, took)
 
     def settings(self) -> CurationSettings:
         """Those that the folder was made with."""
