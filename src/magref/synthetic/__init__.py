@@ -7,6 +7,5 @@
 - `plans`: what happens in each sample; `motions` and `language` are its paths and its captions
 - `world`: samples rendered, from `camera`, `layers`, `surroundings` and `subject_pictures` into `scenes`
 - `samples`, `footage`, `reels`: as datasets, as films with cuts, and as shots joined in every way
-
-`clips`, `captions`, `subjects`, `textures` and `draw` are the simple world that came before.
+- `textures`, of the numbers in `draw`: pictures like photographs, which only the autoencoder learns from
 """

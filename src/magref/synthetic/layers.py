@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from magref.synthetic.camera import on_screen, placed
-from magref.synthetic.clips import visible_boxes
+from magref.synthetic.pixels import visible_boxes
 from magref.synthetic.plans import Plan, SubjectPlan, WorldConfig
 from magref.synthetic.traits import Floats
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from magref.synthetic.clips import to_uint8
 from magref.synthetic.identities import draw_subjects
 from magref.synthetic.motions import POSES
+from magref.synthetic.pixels import to_uint8
 from magref.synthetic.plans import Plan, WorldConfig
 from magref.synthetic.splits import Split
 from magref.synthetic.traits import Traits

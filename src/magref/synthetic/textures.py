@@ -1,7 +1,4 @@
-"""Procedural textures: plain and patterned surfaces, and scenes with the statistics of photographs.
-
-Every function takes a `Draw` for B samples and returns (B, 3, S, S) float32 in [0, 1].
-"""
+"""Scenes with the statistics of photographs, which the small autoencoder learns from."""
 
 from __future__ import annotations
 
@@ -38,38 +35,8 @@ def fractal_noise(draw: Draw, size: int, channels: int) -> torch.Tensor:
     return noise / noise.std(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
 
 
-def pattern(draw: Draw, size: int) -> torch.Tensor:
-    """Two colours in a plain, striped, checked, spotted, marbled or shaded pattern, with a little grain."""
-    x, y = grid(size)
-    angle, period = draw.uniform(0, math.pi)[:, None, None], draw.uniform(0.18, 0.8)[:, None, None]
-    u = x * angle.cos() + y * angle.sin()
-    v = -x * angle.sin() + y * angle.cos()
-    phase = draw.uniform(0, 2 * math.pi)[:, None, None]
-    stripes = torch.sin(2 * math.pi * u / period + phase)
-    checks = stripes * torch.sin(2 * math.pi * v / period)
-    lattice_u, lattice_v = u / period % 1 - 0.5, v / period % 1 - 0.5
-    spots = draw.uniform(0.1, 0.4)[:, None, None] - (lattice_u**2 + lattice_v**2).sqrt()
-    marble = fractal_noise(draw, size, 1)[:, 0]
-    sharpness = draw.uniform(2, 12)[:, None, None]
-    kinds = torch.stack(
-        [
-            torch.zeros_like(stripes),
-            (sharpness * stripes).sigmoid(),
-            (sharpness * checks * 2).sigmoid(),
-            (sharpness * spots * 8).sigmoid(),
-            (sharpness * marble * 0.5).sigmoid(),
-            (u * 0.5 + 0.5).clamp(0, 1),
-        ],
-        dim=1,
-    )
-    mix = kinds[torch.arange(len(draw)), draw.integer(kinds.shape[1])][:, None]
-    first, second = colours(draw)[..., None, None], colours(draw)[..., None, None]
-    grain = fractal_noise(draw, size, 1) * draw.uniform(0.0, 0.08)[:, None, None, None]
-    return (first * (1 - mix) + second * mix + grain).clamp(0, 1)
-
-
 def scene(draw: Draw, size: int, leaves: int = 24) -> torch.Tensor:
-    """A sky-and-ground gradient under overlapping soft shapes ("dead leaves"), over coloured 1/f noise.
+    """(B, 3, S, S) float32 in [0, 1]: sky and ground under soft shapes ("dead leaves"), over coloured 1/f noise.
 
     Occlusion and 1/f noise are the two statistics that make an autoencoder trained on them work on photographs.
     """

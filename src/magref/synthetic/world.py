@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from magref.synthetic.camera import camera_paths
-from magref.synthetic.clips import to_uint8
 from magref.synthetic.layers import Layers, lay_subjects
+from magref.synthetic.pixels import to_uint8
 from magref.synthetic.plans import SIMPLE, Plan, WorldConfig, plan_scene
 from magref.synthetic.scenes import Scenes, SceneTruth, SubjectTruth, boxes_of, truth_of
 from magref.synthetic.splits import Split, check_split

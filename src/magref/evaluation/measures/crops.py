@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from magref.evaluation.measures.degrade import degraded
 from magref.evaluation.measures.embedding import CROP_PX, MARGIN
-from magref.synthetic.clips import to_uint8, visible_boxes
 from magref.synthetic.identities import draw_subjects, kind_of
+from magref.synthetic.pixels import to_uint8, visible_boxes
 from magref.synthetic.places import draw_places
 from magref.synthetic.traits import Traits
 from magref.synthetic.views import View, any_view, lit, plain_view

@@ -20,8 +20,8 @@ from magref.evaluation.measures.degrade import blurred, coarse, quantised_blocks
 from magref.evaluation.measures.embedding import CROP_PX, MARGIN, IdentityNet, crops, embed
 from magref.evaluation.measures.instruments import load_instruments, shipped_instruments
 from magref.evaluation.statistics import area_under_curve
-from magref.synthetic.clips import visible_boxes
 from magref.synthetic.identities import draw_subjects, kind_of
+from magref.synthetic.pixels import visible_boxes
 from magref.synthetic.splits import nth_identity
 from magref.synthetic.traits import Traits
 from magref.synthetic.views import View, any_view, lit, plain_view

@@ -23,8 +23,8 @@ from magref.evaluation.collecting import CASES_FILE
 from magref.evaluation.synthetic_bench.script import Scripted, scripted
 from magref.outputs import writing
 from magref.references import file_sha256
-from magref.synthetic.clips import to_uint8
 from magref.synthetic.identities import draw_subjects
+from magref.synthetic.pixels import to_uint8
 from magref.synthetic.places import draw_places
 from magref.synthetic.samples import cut_out
 from magref.synthetic.traits import Traits
