@@ -76,6 +76,13 @@ def test_scores_are_those_worked_out_by_hand(clip, head):
     assert len({round(score, 3) for score in found}) == 3
 
 
+def test_an_embedding_is_of_length_1_and_gives_the_score(clip, head):
+    layers = load_head(head)
+    for rated in ClipAesthetics(clip, head, shelf=Shelf("cpu")).rate(images()):
+        assert np.linalg.norm(rated.embedding) == pytest.approx(1, abs=1e-5)
+        assert layers(torch.from_numpy(rated.embedding)).item() == pytest.approx(rated.score, rel=1e-5)
+
+
 def test_a_batch_scores_as_one_by_one(clip, head):
     together = ClipAesthetics(clip, head, shelf=Shelf("cpu"), batch=3).score(images())
     alone = ClipAesthetics(clip, head, shelf=Shelf("cpu"), batch=1).score(images())

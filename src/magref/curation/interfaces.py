@@ -84,3 +84,23 @@ class AestheticScorer(Protocol):
 
     def score(self, images: Sequence[Image]) -> list[float]:
         """From about 1 to about 10."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rated:
+    """How pleasing an image is.
+
+    Attributes:
+        score: from about 1 to about 10.
+        embedding: (D,) of length 1, where what rates has one; the cosine of two says how alike the images are.
+    """
+
+    score: float
+    embedding: npt.NDArray[np.float32] | None = None
+
+
+class Rater(Protocol):
+    """Says how pleasing an image is, and perhaps what it is like."""
+
+    def rate(self, images: Sequence[Image]) -> list[Rated]:
+        """What it makes of each image."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image as Pictures
 
 from magref.curation.boxes import box_iou
-from magref.curation.interfaces import Corners, Detection, Face, Image, MaskArray
+from magref.curation.interfaces import Corners, Detection, Face, Image, MaskArray, Rated
 from magref.curation.labels import PERSON
 from magref.curation.running.bundle import Models
 from magref.curation.settings import CurationSettings
@@ -106,9 +106,9 @@ class Truth:
             found.append(here)
         return found
 
-    def score(self, images: Sequence[Image]) -> list[float]:
-        """See `AestheticScorer`: 4 and more by contrast; the films know nothing of beauty."""
-        return [4.0 + 8 * float(image.mean(axis=2).std()) / 255 for image in images]
+    def rate(self, images: Sequence[Image]) -> list[Rated]:
+        """See `Rater`: 4 and more by contrast; the films know nothing of beauty."""
+        return [Rated(4.0 + 8 * float(image.mean(axis=2).std()) / 255) for image in images]
 
     def _place(self, image: Image) -> _Place | None:
         return self._places.get(_digest(image))

@@ -19,7 +19,7 @@ from torch import nn
 
 from magref.checkpoints.layout import check_torch_file
 from magref.checkpoints.parts import read_torch_file
-from magref.curation.interfaces import Image
+from magref.curation.interfaces import Image, Rated
 from magref.curation.models.loading import batches, load_pretrained, opened
 from magref.curation.models.shelf import Shelf
 from magref.errors import CheckpointError, memory_errors
@@ -30,7 +30,7 @@ _PLACES = (0, 2, 4, 6, 7)
 
 
 class ClipAesthetics:
-    """An `AestheticScorer`.
+    """An `AestheticScorer`, and a `Rater` by CLIP's embeddings.
 
     Args:
         clip: the folder of clip-vit-large-patch14 in transformers' layout.
@@ -46,17 +46,21 @@ class ClipAesthetics:
         self._shelf = shelf
 
     def score(self, images: Sequence[Image]) -> list[float]:
-        """From about 1 to about 10; the head has no bounds.
+        """From about 1 to about 10; the head has no bounds. Errors as for `rate`."""
+        return [rated.score for rated in self.rate(images)]
+
+    def rate(self, images: Sequence[Image]) -> list[Rated]:
+        """Scores, with the embeddings that they are worked out from.
 
         Raises:
             CheckpointError, ResourceError: the weights are not whole; the memory does not suffice.
         """
         model, processor, head = self._shelf.take(self, self._load)
-        scores: list[float] = []
+        found: list[Rated] = []
         for some in batches(images, self.batch):
             with memory_errors(f"{len(some)} images at a time", "use a smaller batch"):
-                scores += self._score(model, processor, head, some)
-        return scores
+                found += self._rate(model, processor, head, some)
+        return found
 
     def _load(self) -> tuple[Any, Any, nn.Module]:
         from transformers import CLIPVisionModelWithProjection
@@ -74,10 +78,11 @@ class ClipAesthetics:
         return model, processor, head
 
     @torch.inference_mode()
-    def _score(self, model: Any, processor: Any, head: nn.Module, images: Sequence[Image]) -> list[float]:
+    def _rate(self, model: Any, processor: Any, head: nn.Module, images: Sequence[Image]) -> list[Rated]:
         pixels = processor(images=list(images), return_tensors="pt", input_data_format="channels_last")["pixel_values"]
-        embeddings = model(pixel_values=pixels.to(model.device)).image_embeds
-        return head(F.normalize(embeddings, dim=-1))[:, 0].tolist()
+        embeddings = F.normalize(model(pixel_values=pixels.to(model.device)).image_embeds, dim=-1)  # (B, D)
+        scores = head(embeddings)[:, 0].tolist()
+        return [Rated(score, row) for score, row in zip(scores, embeddings.cpu().numpy(), strict=True)]
 
 
 def load_head(path: Path) -> nn.Sequential:

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from magref.curation.aesthetic import chosen_frames, judge_aesthetic
 from magref.curation.boxes import judge_boxes
@@ -19,7 +20,7 @@ from magref.curation.models.asking import UnansweredError
 from magref.curation.outcome import Failed, Kept, Outcome, Rejected, Stage, failure
 from magref.curation.running.bundle import Models
 from magref.curation.running.clips import FATAL, Clip, all_clips, clips_after, reader_of
-from magref.curation.running.rows import Row, Took, pack_face, pack_mask
+from magref.curation.running.rows import Row, Took, pack, pack_face, pack_mask
 from magref.curation.running.sources import Source
 from magref.curation.running.work import Work
 from magref.curation.settings import CurationSettings
@@ -56,17 +57,20 @@ Call: TypeAlias = Callable[[Sequence[Item]], list[Answer]]
 
 
 def aesthetic(sources: Sequence[Source], work: Work, settings: CurationSettings, models: Models) -> Iterator[str]:
-    """Scores of the first, middle and last frame of each clip that moves."""
+    """Scores of the first, middle and last frame of each clip that moves, and where CLIP sees them, for near copies."""
     chosen = chosen_frames(settings.windows.frames)
 
     def call(items: Sequence[Item]) -> list[Answer]:
-        scores = iter(models.aesthetics.score([image for item in items for image in item.frames]))
-        return [[float(next(scores)) for _ in chosen] for _ in items]
+        rated = iter(models.aesthetics.rate([image for item in items for image in item.frames]))
+        return [[next(rated) for _ in chosen] for _ in items]
 
     def row(item: Item, answer: Answer) -> list[Row]:
-        outcome: Outcome = judge_aesthetic(answer, settings.aesthetic) or Kept()
-        scores = {"mean": float(np.mean(answer)), "least": min(answer)}
-        return [Row("clip", item.clip.name, outcome, scores, {"scores": answer})]
+        scores = [rated.score for rated in answer]
+        outcome: Outcome = judge_aesthetic(scores, settings.aesthetic) or Kept()
+        data: dict[str, Any] = {"scores": scores}
+        if all(rated.embedding is not None for rated in answer):
+            data["embedding"] = pack(_direction(sum(rated.embedding for rated in answer)))
+        return [Row("clip", item.clip.name, outcome, {"mean": float(np.mean(scores)), "least": min(scores)}, data)]
 
     items = _items("aesthetic", "scan", sources, work, settings, chosen=chosen)
     yield from _each("aesthetic", "aesthetic", sources, work, models, items, max(1, models.images // 3), call, row)
@@ -268,6 +272,10 @@ def _answers(stage: Stage, items: Sequence[Item], call: Call) -> list[Answer | F
 
 def _is_caption(text: Answer, settings: CurationSettings) -> bool:
     return isinstance(text, str) and judge_caption(text, settings.caption) is None
+
+
+def _direction(vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 
 def _box(box: Detection) -> dict[str, Any]:

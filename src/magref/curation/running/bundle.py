@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from magref.curation.interfaces import AestheticScorer, Captioner, Detector, FaceFinder, Segmenter
+from magref.curation.interfaces import Captioner, Detector, FaceFinder, Rater, Segmenter
 from magref.curation.settings import CurationSettings
 from magref.errors import ResourceError
 
@@ -30,7 +30,7 @@ class Models:
     detector: Detector
     segmenter: Segmenter
     faces: FaceFinder
-    aesthetics: AestheticScorer
+    aesthetics: Rater
     clips: int = 1
     images: int = 8
     device: str = "cpu"

@@ -67,6 +67,8 @@ def finish(
 def judge(found: Sequence[Candidate], settings: DuplicateSettings, there: Sequence[bool]) -> list[Outcome]:
     """What becomes of each sample: copies first, then near ones, then the quotas; each only among what is left.
 
+    Near ones are told by what they look like from afar, and then by their embeddings, as far as they have any.
+
     Args:
         there: which of them are in the dataset already; they are worth more than any that are not.
     """
@@ -78,14 +80,19 @@ def judge(found: Sequence[Candidate], settings: DuplicateSettings, there: Sequen
         for n, outcome in zip(left, decide(left) if left else [], strict=True):
             outcomes[n] = outcome
 
-    def near(left: list[int]) -> list[Outcome]:
-        looks: npt.NDArray[Any] = np.stack([unpack(found[n].row.data["looks"]) for n in left])
-        return judge_near(looks, [float(worth[n]) for n in left], settings)
+    def near(left: list[int], vectors: str) -> list[Outcome]:
+        have = [n for n in left if vectors in found[n].row.data]
+        if not have:
+            return [Kept()] * len(left)
+        stacked: npt.NDArray[Any] = np.stack([unpack(found[n].row.data[vectors]) for n in have])
+        judged = dict(zip(have, judge_near(stacked, [float(worth[n]) for n in have], settings), strict=True))
+        return [judged.get(n, Kept()) for n in left]
 
     def quota(left: list[int], owner: Callable[[Candidate], str | None], most: int | None, whose: str) -> list[Outcome]:
         return judge_quota([owner(found[n]) for n in left], [float(worth[n]) for n in left], most, whose)
 
-    among_kept(near)
+    among_kept(lambda left: near(left, "looks"))
+    among_kept(lambda left: near(left, "embedding"))
     among_kept(lambda left: quota(left, lambda candidate: candidate.source, settings.per_source, "video"))
     among_kept(lambda left: quota(left, _first_person, settings.per_identity, "person"))
     return outcomes

@@ -103,7 +103,7 @@ def samples(source: Source, work: Work, settings: CurationSettings) -> list[Row]
                     made = ask_guard(made, guard) or made
                 if isinstance(made, Draft):
                     made.write(writer)
-                    scores, data = _summary(made, video.worth.get(clip.name, 0.0))
+                    scores, data = _summary(made, video.rated[clip.name])
                 outcome = Kept() if isinstance(made, Draft) else made
             except FATAL:
                 raise
@@ -122,7 +122,7 @@ class _Video:
         self.reader: Reader = reader_of(source, work, settings)
         self.clips = {clip.number: clip for clip in all_clips(work, source.id)}
         self.labels = clip_labels(work, source.id, settings)
-        self.worth = {row.item: row.scores.get("mean", 0.0) for row in work.read("aesthetic", source.id, "clip")}
+        self.rated = {row.item: row for row in work.read("aesthetic", source.id, "clip") if row.is_kept}
         self.captions = {
             row.item: row.data["caption"] for row in work.read("captions", source.id, "clip") if row.is_kept
         }
@@ -221,17 +221,19 @@ def _judged_once(identity: Identity, settings: CurationSettings) -> list[JudgedF
     return list(judged.values())
 
 
-def _summary(draft: Draft, worth: float) -> tuple[dict[str, float], dict[str, Any]]:
-    """What is needed to tell duplicates: hash, looks, and who is shown."""
+def _summary(draft: Draft, rated: Row) -> tuple[dict[str, float], dict[str, Any]]:
+    """What is needed to tell duplicates: hash, looks, an embedding where there is one, and who is shown."""
     people = [subject for subject in draft.subjects if subject.role == "person"]
     scores = {
         "people": len(people), "objects": sum(subject.role == "object" for subject in draft.subjects),
-        "faces": sum(len(subject.pictures) for subject in people), "worth": worth,
+        "faces": sum(len(subject.pictures) for subject in people), "worth": rated.scores["mean"],
     }  # fmt: skip
     data = {
         "hash": frames_hash(draft.frames), "looks": pack(looks_of(draft.frames)),
         "identities": [subject.identity for subject in people],
     }  # fmt: skip
+    if "embedding" in rated.data:
+        data["embedding"] = rated.data["embedding"]
     return scores, data
 
 
