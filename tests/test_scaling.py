@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from magref.evaluation.scaling import QUICK, Budget, Point, Size, draw, points, power_law, recipe_of, report, step_flops
+from magref.evaluation.stages import finish
+from magref.training.trainer import Finished
 from tiny import tiny_vae
 
 
@@ -38,6 +41,12 @@ def test_the_plot_has_a_line_for_each_size(tmp_path):
     found = [Point(name, 1, 1e15 * n, 1 / n, {"identity": 0.5}) for name in ("small", "large") for n in (1, 2, 3)]
     draw(found, tmp_path / "scaling.png")
     assert Image.open(tmp_path / "scaling.png").width > 1000
+
+
+def test_a_run_that_was_stopped_stops_the_comparison():
+    finish(Finished(4, Path("model")))
+    with pytest.raises(SystemExit, match="after step 3"):
+        finish(Finished(3, None))
 
 
 @pytest.mark.slow

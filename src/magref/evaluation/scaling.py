@@ -19,7 +19,7 @@ from diffusers import AutoencoderKLWan
 
 from magref.evaluation.measures.score import summarise
 from magref.evaluation.plots import plain, pyplot, save
-from magref.evaluation.stages import averaged_models
+from magref.evaluation.stages import averaged_models, finish
 from magref.evaluation.tasks import Group, generator, load_scores, measure, tasks
 from magref.models import quiet_libraries
 from magref.outputs import writing
@@ -111,7 +111,7 @@ def run(vae: Path, folder: Path, budget: Budget) -> None:
             write_base(AutoencoderKLWan.from_pretrained(vae), base, layers=size.layers, heads=size.heads)
         recipe, place = recipe_of(size, folder, budget), folder / "runs" / size.name
         make_cache(recipe, on_sample=lambda name, problem: None)  # all sizes share one
-        train(recipe, place, report=partial(_tell, size.name))
+        finish(train(recipe, place, report=partial(_tell, size.name)))
         for step, pipeline in averaged_models(recipe, place, budget.marks):
             measure(generator(pipeline), tasks(Group(1), budget.videos), _scores(folder, size, step))
             print(f"{size.name} step {step}: measured", flush=True)

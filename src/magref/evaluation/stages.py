@@ -1,4 +1,4 @@
-"""A run's model at several points of its training."""
+"""Runs as parts of a comparison: each trained to its end, and its model at several points on the way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from magref.training.checkpoints import checkpoints
 from magref.training.parallel import Team
 from magref.training.recipe import Recipe
 from magref.training.setup import prepare
-from magref.training.trainer import Run
+from magref.training.trainer import Finished, Run
+
+
+def finish(run: Finished) -> None:
+    """Go on only where a run has come to its end.
+
+    Raises:
+        SystemExit: it was asked to stop before, and so is everything after it.
+    """
+    if run.output is None:
+        raise SystemExit(f"stopped after step {run.step}, which is saved; the same command goes on from there")
 
 
 def averaged_models(recipe: Recipe, place: Path, marks: Collection[int]) -> Iterator[tuple[int, MagrefPipeline]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from magref.evaluation.ablation.budget import Arm, Budget
-from magref.evaluation.stages import averaged_models
+from magref.evaluation.stages import averaged_models, finish
 from magref.evaluation.tasks import WORLD
 from magref.pipeline import MagrefPipeline
 from magref.synthetic.samples import SampleSettings, write_samples
@@ -83,14 +83,14 @@ def train_base(base: Path, folder: Path, budget: Budget) -> None:
     """The plain image-to-video model, at `folder/base-run/model`."""
     recipe = base_recipe(base, folder, budget)
     make_cache(recipe, on_sample=_tell)
-    train(recipe, folder / "base-run", report=_report("base"))
+    finish(train(recipe, folder / "base-run", report=_report("base")))
 
 
 def train_arm(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:
     """One mechanism's run, at `folder/runs`."""
     recipe = arm_recipe(arm, seed, folder, budget)
     make_cache(recipe, on_sample=_tell)  # seeds share one
-    train(recipe, folder / "runs" / arm.folder(seed), report=_report(arm.folder(seed)))
+    finish(train(recipe, folder / "runs" / arm.folder(seed), report=_report(arm.folder(seed))))
 
 
 def pipelines(arm: Arm, seed: int, folder: Path, budget: Budget) -> Iterator[tuple[int, MagrefPipeline]]:
