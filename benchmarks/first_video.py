@@ -42,7 +42,7 @@ def timed(stage, function):
             spent[stage] = [b + clock() - s for b, clock, s in zip(before, clocks, start)]
     return run
 
-generation._loaded = timed("load", generation._loaded)
+generation.load_pipeline = timed("load", generation.load_pipeline)
 generation._write = timed("write", generation._write)
 for name in ("build_conditioning", "encode_text", "compose_canvas"):
     setattr(pipeline, name, timed("text and canvas", getattr(pipeline, name)))

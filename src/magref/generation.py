@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,7 +151,7 @@ def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
     if not plans:
         console.print("nothing to do: all videos are there")
         return
-    device, dtype, adapters = _checked(model, request)
+    device, dtype, adapters = check_request(model, request)
     if request.preview is not None:
         write_image(canvas_preview(plans[0].canvas()), request.preview, overwrite=request.overwrite)
         console.print(f"wrote {request.preview}", markup=False)
@@ -165,16 +165,16 @@ def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"loading {model.name}", total=None)
         with memory_errors(f"{model.name} on {device}", "use another --device or --dtype, or offloading from Python"):
-            pipeline, record = _loaded(model, request, device, dtype, adapters)
+            pipeline, record = load_pipeline(model, request, device, dtype, adapters)
         strips = []
         for number, planned in enumerate(plans, 1):
             if planned.record is not None and record.weights_sha256 != planned.record.model.weights_sha256:
                 raise InputError(f"the weights of {model.name} are not the sidecar's; give the same with --model")
             name = planned.output.name + (f" ({number} of {len(plans)})" if len(plans) > 1 else "")
             progress.reset(task, total=planned.settings.num_inference_steps, description=name)
-            frames, canvas = _generate(pipeline, planned, lambda: progress.advance(task))
+            frames, canvas = make_frames(pipeline, planned, lambda: progress.advance(task))
             progress.update(task, description=f"writing {name}")
-            sidecar = _sidecar(planned, canvas, record, str(pipeline.device), len(frames))
+            sidecar = make_sidecar(planned, canvas, record, str(pipeline.device), len(frames))
             _write(sidecar, frames, planned, overwrite=request.overwrite)
             seed = planned.settings.seed
             console.print(f"wrote {planned.output} ({len(frames)} frames, seed {seed})", soft_wrap=True, markup=False)
@@ -212,7 +212,7 @@ def _check_outputs(plans: Sequence[Plan], request: Request) -> None:
         check_output(picture, request.overwrite, endings=IMAGE_ENDINGS)
 
 
-def _checked(model: Model, request: Request) -> tuple[torch.device, torch.dtype, list[tuple[Path, float]]]:
+def check_request(model: Model, request: Request) -> tuple[torch.device, torch.dtype, list[tuple[Path, float]]]:
     """Device, precision and adapters of a request, every file of it looked into; before any weights load."""
     from magref.checkpoints.lora import check_lora
     from magref.placement import choose_device, choose_dtype
@@ -229,9 +229,10 @@ def _checked(model: Model, request: Request) -> tuple[torch.device, torch.dtype,
     return device, dtype, adapters
 
 
-def _loaded(
+def load_pipeline(
     model: Model, request: Request, device: torch.device, dtype: torch.dtype, adapters: list[tuple[Path, float]]
 ) -> tuple[MagrefPipeline, ModelRecord]:
+    """The pipeline of a request that was checked, and the record of its weights."""
     from magref.checkpoints.lora import read_lora
 
     quiet_libraries()
@@ -272,8 +273,10 @@ def split_lora(text: str) -> tuple[Path, float]:
     return Path(os.path.expanduser(path)), scale
 
 
-def _generate(pipeline: MagrefPipeline, planned: Plan, advance: Any) -> tuple[npt.NDArray[np.uint8], Canvas]:
-    """Frames (F, H, W, 3) uint8, and the canvas they were made from."""
+def make_frames(
+    pipeline: MagrefPipeline, planned: Plan, advance: Callable[[], None] = lambda: None
+) -> tuple[npt.NDArray[np.uint8], Canvas]:
+    """Frames (F, H, W, 3) uint8, and the canvas they were made from; `advance` is called after each step."""
     settings = planned.settings.model_dump(exclude={"fps", "text_tokens", "mechanism"})
     out = pipeline(
         references=planned.references,
@@ -284,7 +287,8 @@ def _generate(pipeline: MagrefPipeline, planned: Plan, advance: Any) -> tuple[np
     return (out.frames * 255).round().astype(np.uint8), out.canvas
 
 
-def _sidecar(planned: Plan, canvas: Canvas, model: ModelRecord, device: str, frames: int) -> Sidecar:
+def make_sidecar(planned: Plan, canvas: Canvas, model: ModelRecord, device: str, frames: int) -> Sidecar:
+    """The record of a video of so many frames."""
     references = tuple(ReferenceRecord.of(reference) for reference in canvas.references)
     if planned.record is not None:  # names as first recorded: a reference found elsewhere leaves the bytes unchanged
         references, model = planned.record.references, planned.record.model
