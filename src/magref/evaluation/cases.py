@@ -6,6 +6,7 @@ category, and each reference's key, role and hash.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,9 @@ from magref.batch import Case, CaseReference, Category, Group, read_lines
 from magref.errors import InputError
 from magref.outputs import writing
 from magref.references import Role
+
+ENDING = ".mp4"
+"""Of a case's video; its name is the case's id."""
 
 Composition = Mapping[Category, int]
 """How many cases of each category."""
@@ -182,3 +186,9 @@ def write_cases(cases: Sequence[Case], path: Path, *, overwrite: bool = False) -
 def case_line(case: Case) -> str:
     """A case as a line of JSON."""
     return json.dumps(case.model_dump(mode="json", exclude_none=True), ensure_ascii=False)
+
+
+def case_sha256(case: Case) -> str:
+    """Of the prompt and the references; where a reference's file lies plays no part if its hash is known."""
+    refs = [(ref.role, ref.key, ref.crop, ref.sha256 or ref.uri) for ref in case.refs]
+    return hashlib.sha256(json.dumps([case.prompt, refs]).encode()).hexdigest()

@@ -6,15 +6,14 @@ what is new: a video or a case that changed, a metric that was added, a value th
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from magref.batch import Case, Line, read_lines
 from magref.errors import InputError, MagrefError, OutputError
+from magref.evaluation.cases import ENDING, case_sha256
 from magref.evaluation.decoding import DecodedVideo, decode
 from magref.evaluation.metrics.interface import Missing, Profile, Reason, Score, Value
 from magref.evaluation.metrics.registry import Made, Weights, make_metrics
@@ -31,10 +30,9 @@ from magref.evaluation.scores import (
     write_run,
     write_scores,
 )
+from magref.evaluation.videos import read_failures, read_made_by
 from magref.references import file_sha256
 from magref.video import VideoInfo, probe_video
-
-ENDING = ".mp4"
 
 Progress = Callable[[int, int], None]
 """Called with the cases that are done and all cases."""
@@ -73,10 +71,11 @@ def evaluate(request: Request, *, progress: Progress | None = None) -> tuple[Run
     lines = list(read_lines(request.cases))
     run, earlier = _opened(request, made)
     usual = _usual([request.videos / f"{line.case.id}{ENDING}" for line in lines if line.case is not None])
+    failed = {one.case: f"{one.reason}: {one.why}" for one in read_failures(request.videos) if one.case is not None}
     write_run(run, request.output)
     results = []
     for number, line in enumerate(lines, 1):
-        result = _scored(line, request, run, made, usual, earlier.get(line.id or ""))
+        result = _scored(line, request, run, made, usual, earlier.get(line.id or ""), failed)
         append_scores(result, request.output)
         results.append(result)
         if progress is not None:
@@ -85,13 +84,21 @@ def evaluate(request: Request, *, progress: Progress | None = None) -> tuple[Run
     return run, results
 
 
+def check_request(request: Request) -> None:
+    """Raise what `evaluate` would raise, as far as it can be known before there are videos; changes nothing."""
+    _opened(request, make_metrics(request.metrics, request.profile, request.weights))
+
+
 def _opened(request: Request, made: dict[str, Made]) -> tuple[Run, dict[str, CaseScores]]:
     """The run with the metrics of earlier calls, and what they scored, by case."""
     metrics = {
         name: MetricRun(about=one.metric.about, measures=one.metric.measures, weights=one.weights)
         for name, one in made.items()
     }
-    run = Run(videos=str(request.videos), cases=str(request.cases), profile=request.profile, metrics=metrics)
+    run = Run(
+        videos=str(request.videos), cases=str(request.cases), profile=request.profile, metrics=metrics,
+        made_by=read_made_by(request.videos),
+    )  # fmt: skip
     before = read_run(request.output)
     if before is None:
         return run, {}
@@ -106,7 +113,13 @@ def _opened(request: Request, made: dict[str, Made]) -> tuple[Run, dict[str, Cas
 
 
 def _scored(
-    line: Line, request: Request, run: Run, made: dict[str, Made], usual: VideoInfo | None, before: CaseScores | None
+    line: Line,
+    request: Request,
+    run: Run,
+    made: dict[str, Made],
+    usual: VideoInfo | None,
+    before: CaseScores | None,
+    failed: Mapping[str, str],
 ) -> CaseScores:
     known = CaseScores(line=line.number, case=line.id, scores={})
     case = line.case
@@ -121,7 +134,7 @@ def _scored(
     )  # fmt: skip
     path = request.videos / f"{case.id}{ENDING}"
     try:
-        known = known.model_copy(update={"video": _described(path)})
+        known = known.model_copy(update={"video": _described(path, failed)})
         if usual is not None and not request.mixed:
             _check_usual(known, usual)
         scores = _of_video(path, case, known, made, before)
@@ -196,9 +209,10 @@ def _usual(paths: Sequence[Path]) -> VideoInfo | None:
     return Counter(found).most_common(1)[0][0] if found else None
 
 
-def _described(path: Path) -> VideoFile:
+def _described(path: Path, failed: Mapping[str, str]) -> VideoFile:
     if not path.is_file():
-        raise _UnusableError("no_video", f"there is no {path.name} among the videos")
+        why = failed.get(path.stem, "")
+        raise _UnusableError("no_video", f"there is no {path.name} among the videos{why and f'; {why}'}")
     try:
         info = probe_video(path)
     except InputError as error:
@@ -219,9 +233,3 @@ def _check_usual(known: CaseScores, usual: VideoInfo) -> None:
     if video.frames != usual.num_frames:
         why = f"the video has {video.frames} frames, and most of the others have {usual.num_frames}"
         raise _UnusableError("other_length", f"{why}; --mixed scores it all the same")
-
-
-def case_sha256(case: Case) -> str:
-    """Of the prompt and the references; where a reference's file lies plays no part if its hash is known."""
-    refs = [(ref.role, ref.key, ref.crop, ref.sha256 or ref.uri) for ref in case.refs]
-    return hashlib.sha256(json.dumps([case.prompt, refs]).encode()).hexdigest()

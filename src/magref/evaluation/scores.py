@@ -20,6 +20,7 @@ from magref.batch import Category, Group
 from magref.errors import InputError, OutputError
 from magref.evaluation.metrics.interface import About, Measure, Missing, Profile, Score, Value
 from magref.evaluation.statistics import Mean, mean_of
+from magref.evaluation.videos import MadeBy
 from magref.outputs import writing
 from magref.settings import Record
 from magref.sidecar import Sha256, first_problem
@@ -80,6 +81,8 @@ class Run(Record):
     cases: str
     profile: Profile
     metrics: dict[str, MetricRun]
+    made_by: MadeBy | None = None
+    """What made the videos; None where they come from elsewhere."""
 
     @property
     def measures(self) -> dict[str, Measure]:

@@ -1,0 +1,1 @@
+"""The systems that can make the benchmark's videos; `registry.py` names them."""
