@@ -1,4 +1,4 @@
-"""`magref bench build`, `synthetic`, `import` and `check`."""
+"""`magref bench build`, `synthetic`, `import` and `check`; `run` is in `bench_run.py`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from magref.batch import Case, Category
+from magref.cli import bench_run
 from magref.errors import InputError
 from magref.references import Role
 
@@ -21,11 +22,12 @@ _PLACE = typer.Option("--from", metavar="PLACE", help="Where files lie: a folder
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    group = typer.Typer(help="The benchmark's cases: reconstruct the paper's, draw the synthetic ones, import, check.")
+    group = typer.Typer(help="The benchmark: its cases, and a system's videos of them.")
     group.command("build", help="Reconstruct the paper's 120 cases from your copy of OpenS2V-Eval.")(build)
     group.command("synthetic", help="Draw magref-bench-synthetic: 120 cases of the synthetic world.")(synthetic)
     group.command("import", help="Make cases of OpenS2V-Eval's JSON, a table, or a key@@prompt@@image file.")(import_)
     group.command("check", help="Say what is wrong with a benchmark; exit code 1 where something is.")(check)
+    bench_run.register(group)
     app.add_typer(group, name="bench")
 
 

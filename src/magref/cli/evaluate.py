@@ -1,4 +1,4 @@
-"""`magref evaluate`: scores of a folder of videos."""
+"""`magref evaluate`: scores of a folder of videos, which a system may have to make first."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from magref.cli.bench_run import SYSTEM_HELP, Changes, Command, Model, Seed, make
 from magref.errors import InputError
 
 _DEFAULT_METRICS = "face,aesthetic,gme,motion"
@@ -15,12 +16,17 @@ _DEFAULT_METRICS = "face,aesthetic,gme,motion"
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("evaluate", help="Score a folder of videos with the paper's metrics.")(evaluate)
+    app.command("evaluate", help="Score a folder of videos, or a system, with the paper's metrics.")(evaluate)
 
 
 def evaluate(
     videos: Annotated[Path, typer.Argument(help="A folder of <case id>.mp4, from whatever system.")],
     cases: Annotated[Path, typer.Option(help="The case file the videos were made from.")],
+    system: Annotated[str | None, typer.Option(help=f"Make videos that are missing first, by {SYSTEM_HELP}")] = None,
+    model: Model = None,
+    command: Command = None,
+    changes: Changes = None,
+    seed: Seed = 0,
     metrics: Annotated[
         str, typer.Option(help="Of face, aesthetic, gme, motion; world for magref-bench-synthetic.")
     ] = _DEFAULT_METRICS,
@@ -41,7 +47,7 @@ def evaluate(
 ) -> None:
     """Score each case's video; what cannot be measured is recorded with its reason and enters no mean."""
     from magref.cli.bench import progress_bar
-    from magref.evaluation.evaluate import Request
+    from magref.evaluation.evaluate import Request, check_request
     from magref.evaluation.evaluate import evaluate as run
     from magref.evaluation.metrics.interface import PROFILES
     from magref.evaluation.metrics.registry import GME_SERVED, Weights
@@ -59,6 +65,13 @@ def evaluate(
         weights=Weights(faces, clip, aesthetic_head, gme, gme_server, gme_model or GME_SERVED, device),
         mixed=mixed,
     )
+    if system is not None or command is not None:
+        from magref.evaluation.workers import LocalEngine
+
+        check_request(request)
+        make(videos, cases, LocalEngine((device,)), system, model, command, changes, seed)
+    elif model is not None or changes:
+        raise InputError("--model and --set are a system's; name it with --system")
     with progress_bar("cases") as shown:
         made, scores = run(request, progress=shown)
     console = Console()

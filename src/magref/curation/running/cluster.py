@@ -23,6 +23,21 @@ if TYPE_CHECKING:
 Batch = dict[str, Any]
 
 
+def connect(address: str | None, processes: int | None = None) -> None:
+    """Join a cluster, or start one; see `RayEngine`. A process that has joined one stays with it.
+
+    Raises:
+        ResourceError: Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ResourceError("Ray is not installed; run pip install 'magref[ray]'") from None
+    if not ray.is_initialized():
+        given = {} if address else {"num_cpus": processes}
+        ray.init(address=address, log_to_driver=False, include_dashboard=False, **given)
+
+
 @dataclass
 class RayEngine:
     """An `Engine`.
@@ -40,13 +55,7 @@ class RayEngine:
     processes: int | None = None
 
     def __post_init__(self) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise ResourceError("Ray is not installed; run pip install 'magref[ray]'") from None
-        if not ray.is_initialized():
-            given = {} if self.address else {"num_cpus": self.processes}
-            ray.init(address=self.address, log_to_driver=False, include_dashboard=False, **given)
+        connect(self.address, self.processes)
 
     def each(self, work: One, sources: Sequence[Source], died: Died) -> Iterator[str]:
         """See `Engine`. Where a worker dies, Ray tries its video anew; one that always kills it ends the run."""
