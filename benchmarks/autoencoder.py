@@ -32,7 +32,7 @@ def compare(pipe: MagrefPipeline, pairs: int) -> None:
     shape = (1, 3, defaults.num_frames, defaults.height, defaults.width)
     video = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     latents = vae.encode(video).latent_dist.mode()
-    assert autoencoder.suits(vae, video)
+    assert autoencoder.suits(vae, video, video.dtype)
     encoded = (autoencoder.encode(vae, video).mode() - latents).norm() / latents.norm()
     frames = vae.decode(latents).sample
     decoded = (autoencoder.decode(vae, latents) - frames).norm() / frames.norm()

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before the imports below bring Triton: its kernels then run on the CPU
+
 from spread import Pair
 from training_data import save_base, save_dataset
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # several of these share the cores, and so do the processes that they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton: its kernels then run on the CPU
 
 
 @pytest.fixture(scope="session")

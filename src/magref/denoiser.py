@@ -18,7 +18,9 @@ import torch.nn.functional as F
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 
+from magref.attention import asked_backend, attend, attention_kernel, diffusers_attention
 from magref.conditioning import Conditioning
+from magref.elementwise import arithmetic_for, linear_gelu
 from magref.geometry import LatentShape
 
 BATCHED_TOKENS = 4096
@@ -51,7 +53,8 @@ class PlainDenoiser:
         timestep = self._timesteps[step].expand(1).to(x.device)
         velocities = []
         for name, text in zip(("cond", "uncond"), self._texts, strict=False):
-            with self._transformer.cache_context(name):  # step caches (`enable_cache`) keep one for each pass
+            # Step caches (`enable_cache`) keep one for each pass.
+            with self._transformer.cache_context(name), diffusers_attention(self._transformer):
                 velocity = self._transformer(
                     hidden_states=x,
                     timestep=timestep,
@@ -110,56 +113,88 @@ class Denoiser:
         self._modulation = embedder.time_proj(embedder.act_fn(self._temb)).unflatten(1, (6, -1)).float()
         tables = torch.cat([block.scale_shift_table for block in transformer.blocks]).float()  # (blocks, 6, dim)
         self._tables = tables + tables.new_tensor([0, 1, 0, 0, 1, 0])[:, None]  # scales are offsets from one
+        self._cross_norms = [(block.norm2.weight.float(), block.norm2.bias.float()) for block in transformer.blocks]
+        self._eps = transformer.config.eps
+        self._math = arithmetic_for(guidance.device)
+        self._asked = asked_backend(transformer)
+        self._kernel = attention_kernel(guidance.device, dtype, transformer.config.attention_head_dim)
         count = len(texts)
-        together = self._rotary.shape[1] <= BATCHED_TOKENS
+        together = len(self._rotary) <= BATCHED_TOKENS
         self._groups = [slice(0, count)] if together else [slice(g, g + 1) for g in range(count)]
 
     @torch.no_grad()
     def __call__(self, latents: torch.Tensor, step: int) -> list[torch.Tensor]:
         """(1, C, T, h, w) latents at sampling step `step` -> one velocity of that shape for each text."""
         model = self._transformer
-        x = self._conditioning.join(latents)
-        x = model.patch_embedding(x).flatten(2).transpose(1, 2).contiguous()  # (1, S, dim)
+        x = model.patch_embedding(self._conditioning.join(latents))
+        x = x.flatten(2).transpose(1, 2).contiguous()  # (1, S, dim)
         modulation = self._tables + self._modulation[step]  # (blocks, 6, dim)
-        x = self._self_attention(model.blocks[0], x, modulation[0])
+        out_shift, out_scale = (model.scale_shift_table + self._temb[step]).float()[0]
+        norms = [*zip(modulation[:, 1], modulation[:, 0], strict=True), (1 + out_scale, out_shift)]  # around all blocks
+        x, query = self._before_text(0, x, self._math.normed(x, *norms[0], self._eps), modulation[0])
         outputs: list[torch.Tensor] = []
         for group in self._groups:
-            h = x.expand(group.stop - group.start, -1, -1)
-            for index, block in enumerate(model.blocks):
-                if index > 0:
-                    h = self._self_attention(block, h, modulation[index])
-                h = h + self._cross_attention(index, block, h, group)
-                h = _feed_forward(block, h, modulation[index])
-            outputs.extend(self._conditioning.cut(self._velocity(h, step)).split(1))
+            h, normed = self._after_text(0, x, query, group, modulation[0], *norms[1])
+            for index in range(1, len(model.blocks)):
+                h, q = self._before_text(index, h, normed, modulation[index])
+                h, normed = self._after_text(index, h, q, group, modulation[index], *norms[index + 1])
+            outputs.extend(self._conditioning.cut(self._velocity(normed)).split(1))
         return outputs
 
-    def _self_attention(self, block: Any, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
-        shift, scale, gate = modulation[:3].unbind(0)
-        attn = block.attn1
-        normed = _modulate(block.norm1, x, shift, scale)
-        query = rotate(attn.norm_q(attn.to_q(normed)).unflatten(2, (attn.heads, -1)), self._rotary)
-        key = rotate(attn.norm_k(attn.to_k(normed)).unflatten(2, (attn.heads, -1)), self._rotary)
-        value = attn.to_v(normed).unflatten(2, (attn.heads, -1))
-        attended = dispatch_attention_fn(query, key, value, backend=attn.processor._attention_backend)
-        return _add_gated(x, attn.to_out[0](attended.flatten(2, 3)), gate)
+    def _before_text(
+        self, index: int, x: torch.Tensor, normed: torch.Tensor, modulation: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The part of a block that no text touches: the residual stream after self-attention, and the queries."""
+        block = self._transformer.blocks[index]
+        update = self._self_attention(block.attn1, normed)
+        x, normed = self._math.added_normed(x, update, modulation[2], *self._cross_norms[index], self._eps)
+        return x, block.attn2.norm_q(block.attn2.to_q(normed))
 
-    def _cross_attention(self, index: int, block: Any, x: torch.Tensor, group: slice) -> torch.Tensor:
-        attn = block.attn2
-        normed = block.norm2(x.float()).type_as(x)
-        query = attn.norm_q(attn.to_q(normed)).unflatten(2, (attn.heads, -1)).transpose(1, 2)  # (G, heads, S, d)
+    def _after_text(
+        self,
+        index: int,
+        x: torch.Tensor,
+        query: torch.Tensor,
+        group: slice,
+        modulation: torch.Tensor,
+        scale: torch.Tensor,
+        shift: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The rest of a block: its residual stream, and that under the norm, scale and shift of what comes next."""
+        block = self._transformer.blocks[index]
+        update = self._cross_attention(index, block.attn2, query, group)
+        x, normed = self._math.added_normed(x, update, None, modulation[4], modulation[3], self._eps)
+        expand, _, contract = block.ffn.net
+        update = contract(linear_gelu(expand.proj, normed))
+        return self._math.added_normed(x, update, modulation[5], scale, shift, self._eps)
+
+    def _self_attention(self, attn: Any, x: torch.Tensor) -> torch.Tensor:
+        query, key = (
+            self._math.normed_rotated(project(x), norm.weight, self._rotary, self._eps)
+            for project, norm in ((attn.to_q, attn.norm_q), (attn.to_k, attn.norm_k))
+        )
+        query, key, value = (part.unflatten(2, (attn.heads, -1)) for part in (query, key, attn.to_v(x)))
+        if self._asked is None:
+            attended = attend(query, key, value, self._kernel)
+        else:
+            attended = dispatch_attention_fn(query, key, value, backend=self._asked)
+        return attn.to_out[0](attended.flatten(2, 3))
+
+    def _cross_attention(self, index: int, attn: Any, query: torch.Tensor, group: slice) -> torch.Tensor:
+        query = query.expand(group.stop - group.start, -1, -1)
+        query = query.unflatten(2, (attn.heads, -1)).transpose(1, 2)  # (G, heads, S, d)
         key, value = self._text_kv[index]
         attended = F.scaled_dot_product_attention(query, key[group], value[group], attn_mask=self._text_bias[group])
         image = self._image_kv[index]
         if image is not None:
-            key, value = (part.expand(x.shape[0], -1, -1, -1) for part in image)
+            key, value = (part.expand(query.shape[0], -1, -1, -1) for part in image)
             attended = attended + F.scaled_dot_product_attention(query, key, value)
         return attn.to_out[0](attended.transpose(1, 2).flatten(2, 3))
 
-    def _velocity(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        """Output norm, projection and the way back from patches: (G, S, dim) -> (G, C, T', h, w)."""
+    def _velocity(self, x: torch.Tensor) -> torch.Tensor:
+        """Output projection and the way back from patches: (G, S, dim) -> (G, C, T', h, w)."""
         model = self._transformer
-        shift, scale = (model.scale_shift_table + self._temb[step]).chunk(2, dim=1)
-        x = model.proj_out((model.norm_out(x.float()) * (1 + scale) + shift).type_as(x))
+        x = model.proj_out(x)
         _, patch_h, patch_w = model.config.patch_size
         frames, height, width = self._shape.frames, self._shape.height, self._shape.width
         x = x.reshape(x.shape[0], frames, height // patch_h, width // patch_w, patch_h, patch_w, -1)
@@ -168,9 +203,11 @@ class Denoiser:
 
 def has_hooks(transformer: Any) -> bool:
     """Whether something needs the transformer's or its blocks' own forward: offloading, parallelism, compilation, step
-    caches, other attention processors.
+    caches, other attention processors, blocks without the usual norms.
     """
     if hasattr(transformer, "_orig_mod"):  # what `torch.compile(transformer)` returns
+        return True
+    if not transformer.config.cross_attn_norm:
         return True
     for block in transformer.blocks:
         if any(type(attn.processor) is not WanAttnProcessor for attn in (block.attn1, block.attn2)):
@@ -229,42 +266,7 @@ def _heads(x: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 def _rotary(transformer: Any, shape: LatentShape, device: torch.device) -> torch.Tensor:
-    """(1, S, 1, d / 2) complex rotations of all token positions."""
+    """(S, d / 2) complex rotations of all token positions."""
     like = torch.empty(1, 1, shape.frames, shape.height, shape.width, device=device)
-    cos, sin = transformer.rope(like)  # each (1, S, 1, d), every angle twice in a row
-    return torch.complex(cos[..., 0::2].float(), sin[..., 0::2].float())
-
-
-def rotate(x: torch.Tensor, rotary: torch.Tensor) -> torch.Tensor:
-    """Rotate the pairs of each head's channels: (B, S, heads, d)."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotary).flatten(-2).type_as(x)
-
-
-def _feed_forward(block: Any, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
-    shift, scale, gate = modulation[3:].unbind(0)
-    expand, _, contract = block.ffn.net
-    hidden = expand.proj(_modulate(block.norm3, x, shift, scale))
-    return _add_gated(x, contract(gelu_(hidden)), gate)
-
-
-def _modulate(norm: Any, x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """A block's norm, in float32, then scale and shift."""
-    normed = F.layer_norm(x.float(), x.shape[-1:], norm.weight, norm.bias, norm.eps)
-    return torch.addcmul(shift, normed, scale).type_as(x)
-
-
-def _add_gated(x: torch.Tensor, update: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-    return torch.addcmul(x.float(), update.float(), gate).type_as(x)
-
-
-def gelu_(x: torch.Tensor) -> torch.Tensor:
-    """The tanh approximation of GELU; overwrites `x` on a CPU.
-
-    There torch's own kernel takes twice the time of this equal form: 0.5 x (1 + tanh(a)) = x sigmoid(2 a).
-    """
-    if x.device.type != "cpu":
-        return F.gelu(x, approximate="tanh")
-    slope = 2 * math.sqrt(2 / math.pi)
-    argument = torch.addcmul(x.new_tensor(slope), x, x, value=slope * 0.044715).mul_(x)
-    return x.mul_(argument.sigmoid_())
+    cos, sin = (part[0, :, 0, ::2].float() for part in transformer.rope(like))  # (1, S, 1, d), every angle twice
+    return torch.complex(cos, sin)

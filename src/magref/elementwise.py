@@ -1,0 +1,106 @@
+"""What happens between matrix products and convolutions, in plain torch.
+
+On a GPU the same functions run as one kernel each (`elementwise_triton`), which reads and writes every activation once;
+these here are what they are tested against, and what runs everywhere else. Activations are (B, S, dim), contiguous, in
+any precision; scales, shifts and gates are (dim,) float32; all arithmetic is in float32. All but `rms_silu`, which is
+the autoencoder's, belongs to the transformer.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import math
+import sys
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+_LOG = logging.getLogger(__name__)
+
+RMS_SILU_EPS = 1e-24
+"""diffusers' autoencoder divides by a norm of at least 1e-12."""
+
+
+def normed(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, eps: float) -> torch.Tensor:
+    """LayerNorm over the channels, then scale and shift."""
+    return F.layer_norm(x.float(), x.shape[-1:], scale, shift, eps).type_as(x)
+
+
+def added_normed(
+    x: torch.Tensor,
+    update: torch.Tensor,
+    gate: torch.Tensor | None,
+    scale: torch.Tensor,
+    shift: torch.Tensor,
+    eps: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The residual stream with a gated update (no gate: the update as it is), and `normed` of it.
+
+    `x` may have a batch of 1 where `update` has more.
+    """
+    x = x + update if gate is None else torch.addcmul(x.float(), update.float(), gate).type_as(x)
+    return x, normed(x, scale, shift, eps)
+
+
+def normed_rotated(x: torch.Tensor, weight: torch.Tensor, rotary: torch.Tensor, eps: float) -> torch.Tensor:
+    """RMSNorm over all channels, then the rotation of each head's pairs of channels.
+
+    `rotary` is (S, d / 2) complex, d the channels of a head.
+    """
+    return rotate(F.rms_norm(x, x.shape[-1:], weight, eps), rotary)
+
+
+def rotate(x: torch.Tensor, rotary: torch.Tensor) -> torch.Tensor:
+    """Rotate the pairs of each head's channels: (B, S, dim) by (S, d / 2) complex."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, rotary.shape[1], 2)))
+    return torch.view_as_real(pairs * rotary[:, None]).flatten(2).type_as(x)
+
+
+def rms_silu(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """RMSNorm over the channels, which lie last: (..., C); then SiLU."""
+    return F.silu(F.rms_norm(x, x.shape[-1:], weight, RMS_SILU_EPS), inplace=True)
+
+
+def gelu_(x: torch.Tensor) -> torch.Tensor:
+    """The tanh approximation of GELU; overwrites `x` on a CPU.
+
+    There torch's own kernel takes twice the time of this equal form: 0.5 x (1 + tanh(a)) = x sigmoid(2 a).
+    """
+    if x.device.type != "cpu":
+        return F.gelu(x, approximate="tanh")
+    slope = 2 * math.sqrt(2 / math.pi)
+    argument = torch.addcmul(x.new_tensor(slope), x, x, value=slope * 0.044715).mul_(x)
+    return x.mul_(argument.sigmoid_())
+
+
+def linear_gelu(linear: Any, x: torch.Tensor) -> torch.Tensor:
+    """GELU of a linear layer's output; on a GPU within the matrix product, before its result is rounded."""
+    plain = type(linear) is torch.nn.Linear and type(linear.weight) is torch.nn.Parameter  # no adapter, not quantised
+    if not plain or linear.bias is None or x.device.type != "cuda":
+        return gelu_(linear(x))
+    flat = torch._addmm_activation(linear.bias, x.flatten(0, -2), linear.weight.t(), use_gelu=True)
+    return flat.view(*x.shape[:-1], -1)
+
+
+@functools.cache
+def arithmetic_for(device: torch.device) -> Any:
+    """The module whose functions are best on a device: `elementwise_triton` where its kernels run, else this one.
+
+    Triton builds its kernels with the machine's C compiler, which may be missing: so one is tried.
+    """
+    plain = sys.modules[__name__]
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return plain
+    from magref import elementwise_triton as kernels
+
+    x, vector = torch.linspace(-1, 1, 64, device=device).view(1, 4, 16), torch.ones(16, device=device)
+    try:
+        found = kernels.added_normed(x, x, vector, vector, vector, 1e-6)[1]
+    except Exception as error:  # of the compiler, the driver, Triton itself: all mean the same
+        _LOG.warning("Triton cannot build kernels here (%s): generation takes longer without them", error)
+        return plain
+    expected = added_normed(x, x, vector, vector, vector, 1e-6)[1]
+    return kernels if torch.allclose(found, expected, atol=1e-3) else plain
