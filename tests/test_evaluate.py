@@ -224,6 +224,12 @@ def test_a_case_is_known_by_its_prompt_and_references_wherever_they_lie(here):
     moved = [case.model_copy(update={"refs": (case.refs[0].model_copy(update={"uri": u, "sha256": digest}),)})
              for case, u in ((first, "x"), (first, "y"))]  # fmt: skip
     assert case_sha256(moved[0]) == case_sha256(moved[1]) != case_sha256(first)
+    before = case_sha256(first)
+    (here / "ann.png").rename(here / "bea.png")
+    elsewhere = first.model_copy(update={"refs": (first.refs[0].model_copy(update={"uri": str(here / "bea.png")}),)})
+    assert case_sha256(elsewhere) == before
+    Image.new("RGB", (40, 40), "blue").save(here / "bea.png")
+    assert case_sha256(elsewhere) != before
 
 
 @pytest.mark.parametrize("profile", ["opens2v", "strict"])

@@ -16,7 +16,7 @@ from pathlib import Path
 from magref.batch import Case, CaseReference, Category, Group, read_lines
 from magref.errors import InputError
 from magref.outputs import writing
-from magref.references import Role
+from magref.references import Role, file_sha256
 
 ENDING = ".mp4"
 """Of a case's video; its name is the case's id."""
@@ -189,6 +189,6 @@ def case_line(case: Case) -> str:
 
 
 def case_sha256(case: Case) -> str:
-    """Of the prompt and the references; where a reference's file lies plays no part if its hash is known."""
-    refs = [(ref.role, ref.key, ref.crop, ref.sha256 or ref.uri) for ref in case.refs]
+    """Of the prompt and the references' content; where their files lie plays no part. Reads those without a hash."""
+    refs = [(ref.role, ref.key, ref.crop, ref.sha256 or file_sha256(Path(ref.uri))) for ref in case.refs]
     return hashlib.sha256(json.dumps([case.prompt, refs]).encode()).hexdigest()
