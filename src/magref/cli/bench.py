@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from magref.batch import Case, Category
 from magref.cli import bench_run
+from magref.cli.bench_report import report
 from magref.errors import InputError
 from magref.references import Role
 
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     group.command("import", help="Make cases of OpenS2V-Eval's JSON, a table, or a key@@prompt@@image file.")(import_)
     group.command("check", help="Say what is wrong with a benchmark; exit code 1 where something is.")(check)
     bench_run.register(group)
+    group.command("report", help="Tables and pages of stored scores: Table 1 with your systems in their place.")(report)
     app.add_typer(group, name="bench")
 
 
