@@ -29,7 +29,7 @@ STOPWATCH = """
 import json, sys, time
 clocks = (time.perf_counter, time.process_time)
 start = [clock() for clock in clocks]
-import magref.cli, magref.pipeline as pipeline, magref.generation as generation
+import magref.cli, magref.decoding as decoding, magref.pipeline as pipeline, magref.generation as generation
 spent = {"import": [clock() - begin for clock, begin in zip(clocks, start)]}
 
 def timed(stage, function):
@@ -42,15 +42,24 @@ def timed(stage, function):
             spent[stage] = [b + clock() - s for b, clock, s in zip(before, clocks, start)]
     return run
 
+def timed_pieces(function):  # made while the writer reads them
+    def run(*args, **kwargs):
+        pieces = function(*args, **kwargs)
+        following = timed("decode", lambda: next(pieces, None))
+        return iter(following, None)
+    return run
+
 generation.load_pipeline = timed("load", generation.load_pipeline)
 generation._write = timed("write", generation._write)
 for name in ("build_conditioning", "encode_text", "compose_canvas"):
     setattr(pipeline, name, timed("text and canvas", getattr(pipeline, name)))
-pipeline.decode_latents = timed("decode", pipeline.decode_latents)
+decoding.decode_pieces = timed_pieces(decoding.decode_pieces)
 pipeline.MagrefPipeline._denoise = timed("sample", pipeline.MagrefPipeline._denoise)
 try:
     magref.cli.main(sys.argv[1:])
 finally:
+    if "write" in spent:
+        spent["write"] = [both - decoding for both, decoding in zip(spent["write"], spent["decode"])]
     print(json.dumps(spent))
 """
 

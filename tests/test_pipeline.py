@@ -18,7 +18,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
-from magref import MagrefPipeline, Reference, compose_canvas
+from magref import MagrefPipeline, Reference, autoencoder, compose_canvas
 from magref.conditioning import encode_text
 from magref.errors import InputError, ResourceError
 from magref.placement import loading_dtype
@@ -134,6 +134,29 @@ def test_frames_are_dropped_from_the_start(pipe, video, drop, kept):
     assert len(frames) == kept
     common = min(kept, len(video))
     assert np.array_equal(frames[-common:], video[-common:])
+
+
+@pytest.mark.parametrize("drop", [0, 4, 6])
+def test_frames_made_while_they_are_read_are_those_of_the_call(pipe, monkeypatch, drop):
+    monkeypatch.setattr(autoencoder, "PIECE_PIXELS", {"cpu": 0})  # pieces of 1, 4 and 4 frames
+    expected = run(pipe, output_type="np", drop_frames=drop)
+    out = pipe(PROMPT, REFS, **SMALL | {"drop_frames": drop}, output_type="latent")
+    stream = pipe.frames(out.frames, out.settings)
+    assert len(stream) == 9 - drop
+    assert stream.shape == expected.shape
+    for frames in (list(stream), stream.array()):  # as often as they are wanted
+        assert np.array_equal(frames, (expected * 255).round().astype(np.uint8))
+
+
+def test_a_long_video_is_never_whole_in_memory(pipe, monkeypatch):
+    monkeypatch.setattr(autoencoder, "PIECE_PIXELS", {"cpu": 0})
+    out = pipe(PROMPT, REFS, **SMALL | {"num_frames": 17, "drop_frames": 0}, output_type="latent")
+    decoded = []
+    conv_out = autoencoder._Run.decoder
+    monkeypatch.setattr(autoencoder._Run, "decoder", lambda *a: decoded.append(1) or conv_out(*a))
+    frames = iter(pipe.frames(out.frames, out.settings))
+    pieces = [len(decoded) for _ in frames]
+    assert pieces == [1] + [2] * 4 + [3] * 4 + [4] * 4 + [5] * 4
 
 
 def test_dropping_leaves_the_latents_whole(pipe, latents):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from magref import video
 from magref.errors import InputError
+from magref.frames import FrameStream
 from magref.video import read_metadata, read_video, write_video
 
 ENDINGS = (".mp4", ".webm", ".gif")
@@ -101,6 +102,8 @@ def test_same_frames_same_bytes(tmp_path, ending):
     first = write_video(frames, tmp_path / f"a{ending}", fps=16, metadata=tags)
     second = write_video(list(map(Image.fromarray, frames)), tmp_path / f"b{ending}", fps=16, metadata=tags)
     assert first.read_bytes() == second.read_bytes()
+    stream = FrameStream(frames.shape, lambda: iter(np.split(frames, [1, 5, 13])))
+    assert write_video(stream, tmp_path / f"c{ending}", fps=16, metadata=tags).read_bytes() == first.read_bytes()
 
 
 def test_bytes_do_not_depend_on_the_process_or_its_cores(tmp_path):

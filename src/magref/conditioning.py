@@ -10,7 +10,7 @@ rival mechanism fills the same channels in another way: `mechanisms.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,9 +202,14 @@ def encode_pictures(vae: Any, pictures: torch.Tensor, count: int) -> torch.Tenso
 
 def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     """(B, C, T, h, w) normalised latents -> (B, 3, F, H, W) in [-1, 1]."""
+    return torch.cat(list(decode_pieces(vae, latents, vae.dtype)), dim=2)
+
+
+def decode_pieces(vae: Any, latents: torch.Tensor, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+    """`decode_latents` piece by piece along time, each (B, 3, f, H, W); computed in `dtype` where that can be."""
     latents = latents.to(vae.dtype)
     mean, std = latent_statistics(vae, latents)
-    return autoencoder.decode(vae, latents * std + mean)
+    return autoencoder.decode_pieces(vae, latents * std + mean, dtype)
 
 
 def latent_statistics(vae: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

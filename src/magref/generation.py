@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from magref.canvas import Canvas, compose_canvas
 from magref.errors import InputError, memory_errors
+from magref.frames import FrameStream
 from magref.geometry import VideoShape
 from magref.models import EMBEDDED_NAME, Model, find_model, load_model, quiet_libraries, transformer_shapes
 from magref.outputs import IMAGE_ENDINGS, check_output, write_image, writing
@@ -38,7 +37,7 @@ from magref.sidecar import (
     sidecar_path,
     weights_sha256,
 )
-from magref.video import check_rate, write_video
+from magref.video import Frames, check_rate, write_video
 
 if TYPE_CHECKING:
     import torch
@@ -172,14 +171,16 @@ def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
                 raise InputError(f"the weights of {model.name} are not the sidecar's; give the same with --model")
             name = planned.output.name + (f" ({number} of {len(plans)})" if len(plans) > 1 else "")
             progress.reset(task, total=planned.settings.num_inference_steps, description=name)
+            frames: Frames | FrameStream
             frames, canvas = make_frames(pipeline, planned, lambda: progress.advance(task))
             progress.update(task, description=f"writing {name}")
+            if request.sheet is not None:
+                frames = frames.array()
+                strips.append(video_strip(frames, canvas.image))
             sidecar = make_sidecar(planned, canvas, record, str(pipeline.device), len(frames))
             _write(sidecar, frames, planned, overwrite=request.overwrite)
             seed = planned.settings.seed
             console.print(f"wrote {planned.output} ({len(frames)} frames, seed {seed})", soft_wrap=True, markup=False)
-            if request.sheet is not None:
-                strips.append(video_strip(frames, canvas.image))
     if request.sheet is not None:
         sheet = stacked_strips(strips, [planned.settings.prompt for planned in plans])
         write_image(sheet, request.sheet, overwrite=request.overwrite)
@@ -275,16 +276,16 @@ def split_lora(text: str) -> tuple[Path, float]:
 
 def make_frames(
     pipeline: MagrefPipeline, planned: Plan, advance: Callable[[], None] = lambda: None
-) -> tuple[npt.NDArray[np.uint8], Canvas]:
-    """Frames (F, H, W, 3) uint8, and the canvas they were made from; `advance` is called after each step."""
+) -> tuple[FrameStream, Canvas]:
+    """The frames, decoded while they are read, and the canvas behind them; `advance` is called after each step."""
     settings = planned.settings.model_dump(exclude={"fps", "text_tokens", "mechanism"})
     out = pipeline(
         references=planned.references,
-        output_type="np",
+        output_type="latent",
         callback_on_step_end=lambda *_: advance(),
         **settings,
     )
-    return (out.frames * 255).round().astype(np.uint8), out.canvas
+    return pipeline.frames(out.frames, out.settings), out.canvas
 
 
 def make_sidecar(planned: Plan, canvas: Canvas, model: ModelRecord, device: str, frames: int) -> Sidecar:
@@ -303,7 +304,7 @@ def make_sidecar(planned: Plan, canvas: Canvas, model: ModelRecord, device: str,
     )
 
 
-def _write(sidecar: Sidecar, frames: npt.NDArray[np.uint8], planned: Plan, *, overwrite: bool) -> None:
+def _write(sidecar: Sidecar, frames: Frames | FrameStream, planned: Plan, *, overwrite: bool) -> None:
     """The video with the record inside it, and the sidecar, which alone can hold the video's hash; both or neither."""
     record_path = sidecar_path(planned.output)
     with writing(planned.output, overwrite=overwrite) as video, writing(record_path, overwrite=overwrite) as record:

@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.loaders import WanLoraLoaderMixin
-from PIL import Image
 
 from magref.canvas import Canvas, MaskKind, Order, compose_canvas
 from magref.checkpoints.architecture import check_masked_guidance
 from magref.checkpoints.components import check_components
 from magref.checkpoints.layout import stored_dtypes
 from magref.checkpoints.published import load_published
-from magref.conditioning import Conditioning, build_conditioning, decode_latents, encode_text
+from magref.conditioning import Conditioning, build_conditioning, encode_text
+from magref.decoding import OutputType, channels_last, collected, decoded_pictures, to_bytes
 from magref.denoiser import Denoiser, PlainDenoiser, has_hooks
 from magref.errors import InputError, memory_errors
 from magref.flow import make_scheduler, sample
+from magref.frames import FrameStream
 from magref.geometry import Strides, VideoShape
 from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME, check_hub_id
 from magref.placement import choose_dtype, loading_dtype
@@ -36,7 +38,6 @@ from magref.settings import GenerationDefaults, GenerationSettings, Solver, chec
 
 _LOG = logging.getLogger(__name__)
 
-OutputType = Literal["pil", "np", "pt", "latent"]
 StepCallback = Callable[[Any, int, torch.Tensor, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]
 Velocity = Callable[[torch.Tensor, int], torch.Tensor]
 
@@ -384,14 +385,29 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         with self.progress_bar(total=settings.num_inference_steps) as progress:
             return sample(velocity, noise.to(self._execution_device), scheduler, on_step)
 
+    def frames(self, latents: torch.Tensor, settings: GenerationSettings) -> FrameStream:
+        """The video of latents (1, C, T, h, w) that a call with `output_type="latent"` gave, decoded while it is read.
+
+        Raises:
+            ResourceError: while it is read, the device's memory does not suffice.
+        """
+        shape = (settings.num_frames - settings.drop_frames, settings.height, settings.width, 3)
+
+        def make() -> Iterator[npt.NDArray[np.uint8]]:
+            with memory_errors(f"decoding {shape[2]}x{shape[1]}", "use a smaller size or VAE tiling"):
+                try:
+                    for piece in self._pictures(latents, settings):
+                        yield to_bytes(channels_last(piece))
+                finally:
+                    self.maybe_free_model_hooks()
+
+        return FrameStream(shape, make)
+
     def _decoded(self, latents: torch.Tensor, settings: GenerationSettings, output_type: OutputType) -> Any:
-        if output_type == "latent":
-            return latents
-        video = decode_latents(self.vae, latents)[0, :, settings.drop_frames :]  # (3, F, H, W)
-        video = (video.float() / 2 + 0.5).clamp(0, 1).permute(1, 0, 2, 3)
-        if output_type == "pt":
-            return video
-        array = video.permute(0, 2, 3, 1).cpu().numpy()
-        if output_type == "np":
-            return array
-        return [Image.fromarray(frame) for frame in (array * 255).round().astype(np.uint8)]
+        return latents if output_type == "latent" else collected(self._pictures(latents, settings), output_type)
+
+    def _pictures(self, latents: torch.Tensor, settings: GenerationSettings) -> Iterator[torch.Tensor]:
+        """A GPU that samples in bfloat16 decodes in it too; the VAE's weights stay as they are, for encoding."""
+        half = self._execution_device.type == "cuda" and self.transformer.dtype is torch.bfloat16
+        dtype = torch.bfloat16 if half else self.vae.dtype
+        return decoded_pictures(self.vae, latents, settings.drop_frames, dtype)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from magref.errors import InputError, OutputError
+from magref.frames import FrameStream
 from magref.outputs import check_output, writing
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ _CONTAINER_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder
 
 
 def write_video(
-    frames: Frames | Sequence[Image.Image],
+    frames: Frames | FrameStream | Sequence[Image.Image],
     path: str | Path,
     *,
     fps: float,
@@ -63,7 +64,7 @@ def write_video(
     The same frames, rate and metadata give the same bytes with the same PyAV. The file appears whole or not at all.
 
     Args:
-        frames: uint8 (F, H, W, 3) RGB, or PIL images of one size.
+        frames: uint8 (F, H, W, 3) RGB, a stream of such, or PIL images of one size.
         path: its ending decides the format; missing folders are made.
         fps: frames per second, fractions allowed.
         metadata: tags kept inside the file, see `read_metadata`: lower-case names, any text.
@@ -75,7 +76,8 @@ def write_video(
     """
     path = check_output(path, overwrite)
     ending = path.suffix.lower()
-    frames, rate, tags = check_frames(frames), check_rate(fps, ending), _check_metadata(metadata or {})
+    frames = frames if isinstance(frames, FrameStream) else check_frames(frames)
+    rate, tags = check_rate(fps, ending), _check_metadata(metadata or {})
     _, height, width, _ = frames.shape
     if ending == ".mp4" and (height % 2 or width % 2):
         raise InputError(
@@ -90,7 +92,7 @@ def write_video(
     return path
 
 
-def _encode(path: Path, frames: Frames, rate: Fraction, tags: dict[str, str]) -> None:
+def _encode(path: Path, frames: Frames | FrameStream, rate: Fraction, tags: dict[str, str]) -> None:
     import av
 
     _, height, width, _ = frames.shape
@@ -121,7 +123,7 @@ def _encode(path: Path, frames: Frames, rate: Fraction, tags: dict[str, str]) ->
         container.mux(stream.encode())
 
 
-def _encode_gif(path: Path, frames: Frames, rate: Fraction) -> None:
+def _encode_gif(path: Path, frames: Frames | FrameStream, rate: Fraction) -> None:
     """One palette for the whole video, so that still parts do not flicker."""
     import av
 
