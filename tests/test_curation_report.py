@@ -9,7 +9,8 @@ import pytest
 
 from magref.cli import main
 from magref.curation.outcome import Failed, Kept, Rejected
-from magref.curation.running.report import histogram, write_report
+from magref.curation.running.charts import histogram
+from magref.curation.running.report import write_report
 from magref.curation.running.rows import Row, pack, read_rows, write_rows
 from magref.curation.running.sources import Source
 from magref.curation.running.tuning import tune
@@ -87,13 +88,24 @@ def test_the_page_stands_alone_and_escapes_what_it_shows(work, tmp_path) -> None
     assert "<b>bold</b>" not in text
     assert "2 too &lt;little&gt;" in text  # the funnel counts the reason
     assert text.count("<svg") == 2  # motion and aesthetics were measured, nothing else
+    assert "passes from 0.5 to 60" in text
 
 
-def test_a_histogram_has_its_limit_where_its_scale_says() -> None:
-    svg = histogram([0.0, 1.0, 2.0, 4.0], [1.0])
-    assert ">4 values<" in svg
-    assert re.search(r"<line x1='80\.0' x2='80\.0'", svg)
-    assert "stroke-dasharray" not in histogram([0.0, 1.0], [50.0])  # out of reach of the values
+def test_a_histogram_has_its_limit_where_its_scale_says_and_shade_beyond_it() -> None:
+    svg = histogram([0.0, 1.0, 2.0, 4.0], most=1.0)
+    assert ">4 values, the tallest bar 1<" in svg
+    assert re.search(r"<line class='limit' x1='80\.0' x2='80\.0'", svg)
+    assert re.search(r"<rect class='out' x='80\.0' y='16' width='240\.0'", svg)
+    assert "limit" not in histogram([0.0, 1.0], least=50.0)  # out of reach of the values
+
+
+def test_counts_have_a_bar_for_each_number_and_equal_values_one_bar() -> None:
+    counts = histogram([1, 1, 2, 3], counts=True)
+    assert [float(x) for x in re.findall(r"class='value' x='([0-9.]+)'", counts)] == [0, 32, 64]
+    assert ">1<" in counts
+    assert ">10<" in counts
+    assert histogram([0.0, 0.0]).count("class='value'") == 1
+    assert histogram([float("nan")]).count("class='value'") == 0
 
 
 def test_the_commands(work, tmp_path, capsys) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from magref.cli import main
+from magref.curation.running.report import write_report
 from magref.curation.running.rows import read_rows
 from magref.curation.running.sources import Source
 from magref.curation.running.tuning import counts
@@ -65,6 +66,17 @@ def test_films_become_samples_as_equation_1_has_them(films, curated) -> None:
                 assert sample.caption[slice(*subject.span)] == subject.label
         assert sample.provenance.source is not None
         assert sample.provenance.source.endswith(".mp4")
+
+
+def test_the_report_shows_what_was_cut_out_and_why_the_rest_was_not(curated, tmp_path) -> None:
+    work = find_work(curated)
+    page = write_report(work, tmp_path / "report.html").read_text(encoding="utf-8")
+    for heading in ("scan: kept", "aesthetic: kept", "objects: kept", "objects: human", "faces: kept", "samples: kept"):
+        (_, sheet) = page.split(f"<h3>{heading}")
+        assert sheet.partition("</div>")[0].count("src='data:image/") >= 1, heading
+    assert "no picture" not in page
+    for sample in Dataset(curated):
+        assert all(subject.label in page for subject in sample.subjects if subject.label)
 
 
 def test_two_steps_of_training_on_what_was_curated(curated, tmp_path) -> None:

@@ -23,6 +23,7 @@ _ITEMS = {
     "identities": "identity", "objects": "object", "samples": "sample", "duplicates": "sample",
 }  # fmt: skip
 """What each stage is counted in."""
+_PLURAL = {"identity": "identities"}
 
 
 class Shown(Watch):
@@ -62,7 +63,7 @@ class Shown(Watch):
         if self._before < 0:  # the first step: from here on
             self._before = count
         seconds = max(time.monotonic() - self._began, 1e-3)
-        said = f"{summary(stage, tally)} · {(count - self._before) / seconds:.1f} {item}s/s"
+        said = f"{summary(stage, tally)} · {(count - self._before) / seconds:.1f} {_PLURAL.get(item, item + 's')}/s"
         self._progress.update(self._task, advance=1, said=said)
 
     def end(self, stage: str, tally: Tally, seconds: float) -> None:
@@ -75,7 +76,7 @@ class Shown(Watch):
 def summary(stage: str, tally: Tally) -> str:
     """How many items were kept, rejected by reason, and failed; and videos that failed before they had any."""
     item = _ITEMS[stage]
-    parts = [f"{tally.kept[item]} {item}s kept"]
+    parts = [f"{tally.kept[item]} {_PLURAL.get(item, item + 's')} kept"]
     reasons = [(reason, n) for (level, reason), n in tally.rejected.most_common() if level in (item, "source")]
     if reasons:
         parts.append(f"{sum(n for _, n in reasons)} rejected ({', '.join(f'{n} {reason}' for reason, n in reasons)})")
