@@ -44,33 +44,34 @@ class RayEngine:
                 self.system = self.system or job.open(None)
 
             def make(self, case: Case) -> Outcome:
-                self.load()  # again where this worker took a dead one's place
+                self.load()  # where this worker took a dead one's place
                 assert self.system is not None
                 return job.make(self.system, case)
 
         waiting = deque(cases)
-        kind = ray.remote(num_cpus=1, num_gpus=self.gpus, max_restarts=-1)(Worker)
+        kind = ray.remote(num_cpus=1, num_gpus=self.gpus)(Worker)
         idle = [kind.remote() for _ in range(min(self.workers, len(cases)))]
-        workers = tuple(idle)
         busy: dict[Any, tuple[Any, Case]] = {}
         try:
-            ray.get([worker.load.remote() for worker in workers])
+            ray.get([worker.load.remote() for worker in idle])
             while waiting or busy:
                 while waiting and idle:
                     worker, case = idle.pop(), waiting.popleft()
                     busy[worker.make.remote(case)] = worker, case
                 (done, *_), _ = ray.wait(list(busy), num_returns=1)
                 worker, case = busy.pop(done)
-                idle.append(worker)
                 try:
-                    yield ray.get(done)
+                    outcome = ray.get(done)
                 except ray.exceptions.RayActorError as error:
+                    worker = kind.remote()
                     why = f"its Ray worker died ({next(iter(str(error).splitlines()), 'no word of why')})"
-                    yield Outcome(case.id, Failure(case=case.id, reason="died", why=why))
+                    outcome = Outcome(case.id, Failure(case=case.id, reason="died", why=why))
+                idle.append(worker)
+                yield outcome
         except ray.exceptions.RayTaskError as error:  # what concerns all cases, as it was raised there
             raise error.cause from None
         except ray.exceptions.RayActorError as error:
             raise ResourceError(f"a Ray worker died while it loaded the system ({error}); try fewer workers") from None
         finally:
-            for worker in workers:
+            for worker in (*idle, *(worker for worker, _ in busy.values())):
                 ray.kill(worker)
