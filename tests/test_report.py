@@ -18,16 +18,18 @@ from magref.evaluation.metrics.interface import Measure
 from magref.evaluation.reconstruction import DATASET as RECONSTRUCTION
 from magref.evaluation.report import latex as latex_module
 from magref.evaluation.report import markdown as markdown_module
-from magref.evaluation.report.contents import contents_of, sentences
+from magref.evaluation.report.contents import contents_of, made_by, sentences
 from magref.evaluation.report.latex import latex
 from magref.evaluation.report.markdown import markdown
 from magref.evaluation.report.pairs import compare, holm, permutation_p
 from magref.evaluation.report.published import COLUMNS, TABLE_1
 from magref.evaluation.report.ranking import marks, printed
+from magref.evaluation.report.screen import placed
 from magref.evaluation.report.systems import read_bench
 from magref.evaluation.report.tables import halves, numbers, table_of
 from magref.evaluation.report.values import pairs_csv, values_csv
 from magref.evaluation.statistics import mean_of
+from magref.evaluation.videos import MadeBy
 from stored_scores import GONE, store
 
 HIGH = Measure(name="face_similarity", meaning="")
@@ -292,6 +294,28 @@ def test_profile_strict_stands_without_the_published_rows_and_says_so(tmp_path):
     assert {row.origin for table in contents.main for row in table.rows} == {"measured"}
     assert any("profile strict" in sentence for sentence in sentences(contents))
     assert any("left out" in sentence for sentence in sentences(contents))
+
+
+def test_evaluate_shows_table_1_where_its_rows_may_stand_beside(tmp_path):
+    on = {
+        (profile, dataset): small(tmp_path / profile / dataset[:3], profile=profile, dataset=dataset).systems[0]
+        for profile in ("opens2v", "strict")
+        for dataset in ("own cases", RECONSTRUCTION)
+    }
+    tables = {known: placed(system.run, system.scores) for known, system in on.items()}
+    assert [known for known, found in tables.items() if found] == [("opens2v", RECONSTRUCTION)]
+    single, multi = tables["opens2v", RECONSTRUCTION]
+    assert (single.row_count, multi.row_count) == (13 + 1 + 2, 7 + 1 + 2)  # with a line above each sort
+
+
+def test_what_made_the_videos_is_said_where_it_is_known(tmp_path):
+    bench = small(tmp_path)
+    assert made_by(bench.systems[0]) == "videos from elsewhere"
+    made = MadeBy(system="vace", settings={"num_frames": 81, "model": None}, weights={}, seed=3)
+    system = replace(bench.systems[0], run=bench.systems[0].run.model_copy(update={"made_by": made}))
+    assert made_by(system) == "vace, seed 3, num_frames 81"
+    text = markdown(contents_of(replace(bench, systems=(system, bench.systems[1]))))
+    assert "- ours: vace, seed 3, num\\_frames 81\n- theirs: videos from elsewhere\n" in text
 
 
 def test_breakdowns_are_by_category_and_by_number_of_references(tmp_path):

@@ -51,6 +51,7 @@ def evaluate(
     from magref.evaluation.evaluate import evaluate as run
     from magref.evaluation.metrics.interface import PROFILES
     from magref.evaluation.metrics.registry import GME_SERVED, Weights
+    from magref.evaluation.report.screen import placed
     from magref.evaluation.summary import heading, tables
 
     if profile not in PROFILES:
@@ -77,5 +78,10 @@ def evaluate(
     console = Console()
     console.print(heading(made, scores), markup=False, highlight=False, soft_wrap=True)
     for table in tables(made, scores):
+        console.print(table)
+    in_table_1 = placed(made, scores)
+    if in_table_1:
+        console.print("Table 1 with these scores; magref bench report says more", markup=False, highlight=False)
+    for table in in_table_1:
         console.print(table)
     console.print(f"every case's scores: {folder / 'scores.jsonl'}", markup=False, highlight=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from magref.evaluation.reconstruction import DATASET as RECONSTRUCTION
 from magref.evaluation.report.pairs import DRAWS, EXACT, LEVEL, Comparison, compare
 from magref.evaluation.report.published import SOURCE
 from magref.evaluation.report.ranking import DIGITS
-from magref.evaluation.report.systems import Bench
+from magref.evaluation.report.systems import Bench, System
 from magref.evaluation.report.tables import (
     Part,
     Table,
@@ -154,6 +154,15 @@ def test_sentence() -> str:
         "drawn), after Holm's correction over all pairs of systems, for each measure and part of the cases by itself. "
         f"Bold: p < {LEVEL}."
     )
+
+
+def made_by(system: System) -> str:
+    """What made a system's videos, as far as it is known."""
+    made = system.run.made_by
+    if made is None:
+        return "videos from elsewhere"
+    settings = "".join(f", {name} {value}" for name, value in made.settings.items() if value is not None)
+    return f"{made.system}, seed {made.seed}{settings}"
 
 
 def describe(measure: Measure) -> str:

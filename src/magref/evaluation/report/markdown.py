@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from magref.evaluation.report.contents import Contents, Pairs, describe, sentences, test_sentence
+from magref.evaluation.report.contents import Contents, Pairs, describe, made_by, sentences, test_sentence
 from magref.evaluation.report.pairs import Comparison
 from magref.evaluation.report.ranking import printed
 from magref.evaluation.report.tables import NONE, Cell, Table, name_of, title_of
@@ -29,7 +29,8 @@ def markdown(contents: Contents) -> str:
         parts += [f"## Pairs of systems: {escaped(pairs.part.title)}", _pairs(pairs)]
     if contents.pairs:
         parts.append(escaped(test_sentence()))
-    parts += ["## Missing", _gaps(contents)]
+    systems = (f"- {escaped(system.name)}: {escaped(made_by(system))}" for system in contents.bench.systems)
+    parts += ["## Missing", _gaps(contents), "## Systems", "\n".join(systems)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -8,7 +8,7 @@ from importlib import resources
 
 from magref.evaluation.metrics.interface import Measure
 from magref.evaluation.report import plots
-from magref.evaluation.report.contents import Contents, Pairs, describe, sentences, test_sentence
+from magref.evaluation.report.contents import Contents, Pairs, describe, made_by, sentences, test_sentence
 from magref.evaluation.report.markdown import p_text, signed
 from magref.evaluation.report.pairs import Comparison
 from magref.evaluation.report.tables import NONE, Cell, Part, Row, Table, name_of, title_of
@@ -48,6 +48,7 @@ def _body(contents: Contents, cases_page: str) -> Iterator[str]:
     yield from _by_number(contents.by_number)
     yield from _comparisons(contents.pairs)
     yield "<h2>Missing</h2>" + _gaps(contents)
+    yield "<h2>Systems</h2>" + _systems(contents)
     yield "<h2>How it was measured</h2>" + _metrics(contents)
 
 
@@ -178,6 +179,15 @@ def _gaps(contents: Contents) -> str:
         for gap in contents.gaps
     ]
     head = "<thead><tr><th>System<th>Measures<th>Reason<th class=n>Cases<th>The first of them</thead><tbody>"
+    return "\n".join([f"<div class=wide tabindex=0><table>{head}", *lines, "</table></div>"])
+
+
+def _systems(contents: Contents) -> str:
+    lines = [
+        f"<tr><th>{html.escape(system.name)}<td>{html.escape(system.run.videos)}<td>{html.escape(made_by(system))}"
+        for system in contents.bench.systems
+    ]
+    head = "<thead><tr><th>System<th>Videos<th>Made by</thead><tbody>"
     return "\n".join([f"<div class=wide tabindex=0><table>{head}", *lines, "</table></div>"])
 
 

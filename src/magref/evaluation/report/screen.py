@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as Shown
 from rich.text import Text
 
-from magref.evaluation.report.tables import Cell, Table, title_of
+from magref.evaluation.report.systems import System, compared
+from magref.evaluation.report.tables import Cell, Table, table_1, title_of
+from magref.evaluation.scores import CaseScores, Run
 
 _STYLES = {"best": "bold", "second": "underline", None: ""}
 
@@ -16,6 +19,12 @@ _STYLES = {"best": "bold", "second": "underline", None: ""}
 def shown(tables: Sequence[Table]) -> list[Shown]:
     """Tables for a terminal: best in bold, second underlined, measured values with interval and cases."""
     return [_shown(table) for table in tables]
+
+
+def placed(run: Run, scores: Sequence[CaseScores]) -> list[Shown]:
+    """Table 1 with the scores in their place; none where published numbers must not stand beside them."""
+    bench = compared([System(Path(run.videos).name, run, tuple(scores))])
+    return shown(table_1(bench, published=True)) if bench.is_reconstruction and run.profile == "opens2v" else []
 
 
 def _shown(table: Table) -> Shown:
