@@ -23,6 +23,9 @@ _LOG = logging.getLogger(__name__)
 RMS_SILU_EPS = 1e-24
 """diffusers' autoencoder divides by a norm of at least 1e-12."""
 
+FP8 = torch.float8_e4m3fn
+FP8_MAX, FP8_MIN_SCALE = 448.0, 1e-12
+
 
 def normed(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, eps: float) -> torch.Tensor:
     """LayerNorm over the channels, then scale and shift."""
@@ -62,6 +65,13 @@ def rotate(x: torch.Tensor, rotary: torch.Tensor) -> torch.Tensor:
 def rms_silu(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """RMSNorm over the channels, which lie last: (..., C); then SiLU."""
     return F.silu(F.rms_norm(x, x.shape[-1:], weight, RMS_SILU_EPS), inplace=True)
+
+
+def row_quantised(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(..., dim) -> rows (R, dim) in fp8 and their scales (R, 1) float32; `rows * scales` is `x` within rounding."""
+    x = x.flatten(0, -2).float()
+    scales = x.abs().amax(1, keepdim=True).div(FP8_MAX).clamp(min=FP8_MIN_SCALE)
+    return (x / scales).clamp(-FP8_MAX, FP8_MAX).to(FP8), scales
 
 
 def gelu_(x: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 import triton
 import triton.language as tl
 
-from magref.elementwise import RMS_SILU_EPS
+from magref.elementwise import FP8, FP8_MAX, FP8_MIN_SCALE, RMS_SILU_EPS
 
 ROWS, WARPS = 4, 8
 """Rows of a program, and its warps; `benchmarks/gpu/elementwise.py --sweep` measures others."""
@@ -63,6 +63,15 @@ def rms_silu(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     with torch.cuda.device_of(x):
         _rms_silu[(triton.cdiv(rows, count),)](x, weight, out, rows, dim, RMS_SILU_EPS, block=block, count=count)
     return out
+
+
+def row_quantised(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `elementwise.row_quantised`."""
+    x = x.flatten(0, -2).contiguous()
+    out = torch.empty_like(x, dtype=FP8)
+    scales = torch.empty(len(x), 1, device=x.device)
+    _run(_quantise, x, x, out, scales, FP8_MAX, FP8_MIN_SCALE)
+    return out, scales
 
 
 def _run(kernel, x: torch.Tensor, *arguments, **options) -> None:
@@ -158,3 +167,15 @@ def _rms_silu(x_ptr, weight_ptr, out_ptr, rows, dim, eps, block: tl.constexpr, c
     weight = tl.load(weight_ptr + columns, mask=columns < dim, other=0.0).to(tl.float32)
     x = x * tl.rsqrt(tl.sum(x * x, 1, keep_dims=True) / dim + eps) * weight
     tl.store(out_ptr + at, (x * tl.sigmoid(x)).to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _quantise(x_ptr, out_ptr, scale_ptr, most, least_scale, rows, dim, block: tl.constexpr, count: tl.constexpr):
+    columns = tl.arange(0, block)
+    for offset in range(count):
+        row = tl.program_id(0).to(tl.int64) * count + offset
+        inside = (columns < dim) & (row < rows)
+        x = tl.load(x_ptr + row * dim + columns, mask=inside, other=0.0).to(tl.float32)
+        scale = tl.maximum(tl.max(tl.abs(x), 0) / most, least_scale)
+        tl.store(scale_ptr + row, scale, mask=row < rows)
+        tl.store(out_ptr + row * dim + columns, (x / scale).to(out_ptr.dtype.element_ty), mask=inside)
