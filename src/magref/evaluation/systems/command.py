@@ -167,8 +167,8 @@ def _signals_later() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in noted:
-            signal.raise_signal(number)
+        for late in noted:
+            signal.raise_signal(late)
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
