@@ -21,7 +21,7 @@ from pydantic import Field
 from magref.batch import Case
 from magref.errors import InputError, ResourceError
 from magref.evaluation.systems.diffusers_folder import check_folder, load_folder
-from magref.evaluation.systems.interface import Dtype, Kind, Place, mark
+from magref.evaluation.systems.interface import Dtype, Kind, Place, dtype_of, mark
 from magref.geometry import Strides, VideoShape
 from magref.references import open_reference
 from magref.settings import Record
@@ -98,7 +98,8 @@ class ConsisId:
             **asked,
         ).frames[0]
         write_video((frames * 255).round().astype("uint8"), out, fps=self._settings.fps, metadata=mark("ConsisID"))
-        return asked | {"prompt": case.prompt, "seed": seed, "fps": self._settings.fps}
+        about = {"prompt": case.prompt, "seed": seed, "dtype": dtype_of(self._pipeline)}
+        return asked | about | {"fps": self._settings.fps}
 
 
 def load_pipeline(settings: ConsisIdSettings, where: torch.device) -> Any:

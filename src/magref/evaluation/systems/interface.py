@@ -74,6 +74,11 @@ class Kind:
     open: Callable[[Any, str | None], System]
 
 
+def dtype_of(pipeline: Any) -> str:
+    """The precision of a pipeline's transformer, for the record."""
+    return str(pipeline.transformer.dtype).removeprefix("torch.")
+
+
 def mark(name: str) -> dict[str, str]:
     """What goes into the metadata of a video that a model made: a mark that people and players can read."""
     return {"comment": f"AI-generated video, made with {name} by magref {__version__}"}

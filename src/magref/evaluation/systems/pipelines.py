@@ -12,7 +12,7 @@ from magref.batch import Case
 from magref.canvas import MaskKind, Order
 from magref.checkpoints.layout import check_diffusers, existing_folder
 from magref.errors import memory_errors
-from magref.evaluation.systems.interface import Dtype, Kind, Place, mark, own_model
+from magref.evaluation.systems.interface import Dtype, Kind, Place, dtype_of, mark, own_model
 from magref.generation import Plan, Request, check_request, load_pipeline, make_frames, make_sidecar
 from magref.geometry import Strides
 from magref.models import find_model, quiet_libraries, stored_strides
@@ -76,7 +76,7 @@ class PipelineSystem:
         if self._record is not None:
             inside = metadata_of(make_sidecar(plan, canvas, self._record, self.device, len(frames)))
         write_video(frames, out, fps=settings.fps, metadata=inside)
-        return settings.model_dump(mode="json")
+        return settings.model_dump(mode="json") | {"dtype": dtype_of(pipeline)}
 
 
 class OwnSettings(Sampling):

@@ -14,14 +14,16 @@ from pydantic import Field
 
 from magref.batch import Case
 from magref.evaluation.systems.diffusers_folder import check_folder, load_folder
-from magref.evaluation.systems.interface import Dtype, Kind, Place, mark
+from magref.evaluation.systems.interface import Dtype, Kind, Place, dtype_of, mark
 from magref.geometry import VideoShape
 from magref.models import stored_strides
 from magref.references import open_references
-from magref.settings import NEGATIVE_PROMPT, Record
+from magref.settings import GenerationDefaults, Record
 from magref.video import write_video
 
 PIPELINE = "WanVACEPipeline"
+WAN = GenerationDefaults()
+"""VACE's size, length and rate are those of Wan2.1's image-to-video models, and so is its negative prompt."""
 Count = Annotated[int, Field(gt=0)]
 
 
@@ -29,14 +31,14 @@ class VaceSettings(Record):
     """`model` is the folder, for example of Wan-AI/Wan2.1-VACE-14B-diffusers."""
 
     model: Place
-    height: Count = 480
-    width: Count = 832
-    num_frames: Count = 81
+    height: Count = WAN.height
+    width: Count = WAN.width
+    num_frames: Count = WAN.num_frames
     num_inference_steps: Count = 50
     guidance_scale: Annotated[float, Field(ge=0)] = 5.0
     flow_shift: Annotated[float, Field(gt=0)] | None = None
-    fps: Annotated[float, Field(gt=0)] = 16.0
-    negative_prompt: str = NEGATIVE_PROMPT.removeprefix("镜头晃动，")
+    fps: Annotated[float, Field(gt=0)] = WAN.fps
+    negative_prompt: str = WAN.negative_prompt.removeprefix("镜头晃动，")
     dtype: Dtype | None = None
 
 
@@ -61,7 +63,8 @@ class Vace:
         ).frames[0]
         write_video((frames * 255).round().astype("uint8"), out, fps=self._settings.fps, metadata=mark("VACE"))
         shift = self._pipeline.scheduler.config.get("flow_shift")
-        return asked | {"prompt": case.prompt, "seed": seed, "flow_shift": shift, "fps": self._settings.fps}
+        about = {"prompt": case.prompt, "seed": seed, "dtype": dtype_of(self._pipeline)}
+        return asked | about | {"flow_shift": shift, "fps": self._settings.fps}
 
 
 def _check(settings: VaceSettings) -> dict[str, str]:
