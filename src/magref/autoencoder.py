@@ -27,9 +27,9 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from magref.elementwise import RMS_SILU_EPS, arithmetic_for
 from magref.tiles import Tiling
 
-PIECE_PIXELS = {"cpu": 2**19, "cuda": 2**22}
+PIECE_PIXELS = {"cpu": 2**19, "cuda": 2**22, "meta": 2**22}
 """About so many pixels go through at once, at least those of one latent frame: 85 frames of the embedded model on a
-CPU, 8 frames at 480 x 832 on a GPU."""
+CPU, 8 frames at 480 x 832 on a GPU. Without data (`accounting.py`) all is as on a GPU."""
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def encode(vae: Any, video: torch.Tensor) -> DiagonalGaussianDistribution:
     patch = vae.config.patch_size or 1
     frames = video.unflatten(4, (-1, patch)).unflatten(3, (-1, patch))  # (B, 3, F, h, p, w, q)
     frames = frames.permute(0, 2, 3, 5, 1, 6, 4).flatten(4).contiguous()
-    run = _Run(video.device, video.dtype)
+    run = _Run(video.device, video.dtype, {})
     coded = torch.cat([run.encoder(vae.encoder, part) for part in _pieces(frames, 4)], 1)
     return DiagonalGaussianDistribution(run.conv(vae.quant_conv, coded).movedim(-1, 1).contiguous())
 
@@ -64,11 +64,12 @@ def decode_pieces(vae: Any, latents: torch.Tensor, dtype: torch.dtype | None = N
         yield vae.decode(latents.to(vae.dtype), return_dict=False)[0]
         return
     tiling = Tiling.of(vae, latents)
-    runs = [_Run(latents.device, dtype) for _ in tiling.places]
+    weights: dict[torch.Tensor, torch.Tensor] = {}
+    runs = [_Run(latents.device, dtype, weights) for _ in tiling.places]
     z = runs[0].conv(vae.post_quant_conv, latents.to(dtype).movedim(1, -1).contiguous())
     growth = 4 * vae.spatial_compression_ratio**2
     patch = vae.config.patch_size or 1
-    for part in _pieces(z, 1, growth, tiling.share):
+    for part in _pieces(z, 1, growth):
         tiles = [run.decoder(vae.decoder, tile) for run, tile in zip(runs, tiling.cut(part), strict=True)]
         frames = tiling.join(tiles)
         pixels = frames.unflatten(4, (-1, patch, patch)).permute(0, 4, 1, 2, 6, 3, 5)  # (B, 3, f, h, p, w, q)
@@ -92,28 +93,24 @@ def suits(vae: Any, tensor: torch.Tensor, dtype: torch.dtype) -> bool:
         return False
     if device.type == "cpu":
         return tensor.dtype == vae.dtype == dtype == torch.float32 and torch.backends.mkldnn.is_available()
-    return device.type == "cuda"
+    return device.type in ("cuda", "meta")
 
 
-def _pieces(frames: torch.Tensor, step: int, growth: int = 1, share: float = 1.0) -> list[torch.Tensor]:
-    """The first frame, which stands for itself, then pieces of a multiple of `step` frames.
-
-    `share` is the part of a frame that goes through at once.
-    """
+def _pieces(frames: torch.Tensor, step: int, growth: int = 1) -> list[torch.Tensor]:
+    """The first frame, which stands for itself, then pieces of a multiple of `step` frames."""
     batch, _, height, width, _ = frames.shape
-    pixels = PIECE_PIXELS[frames.device.type] / share
-    count = max(1, int(pixels / (batch * height * width * growth * step))) * step
+    count = max(1, PIECE_PIXELS[frames.device.type] // (batch * height * width * growth * step)) * step
     return [frames[:, :1], *(part for part in frames[:, 1:].split(count, dim=1) if part.shape[1])]
 
 
 class _Run:
-    """One video's way through the encoder or the decoder, piece by piece."""
+    """One video's way through the encoder or the decoder, piece by piece; runs side by side may share `weights`."""
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, device: torch.device, dtype: torch.dtype, weights: dict[torch.Tensor, torch.Tensor]) -> None:
         self.past: dict[torch.nn.Module, torch.Tensor] = {}
         """The frames that each temporal convolution still needs of the pieces before."""
         self._dtype = dtype
-        self._weights: dict[torch.Tensor, torch.Tensor] = {}
+        self._weights = weights
         self._math = arithmetic_for(device)
         self._convolution = _onednn if device.type == "cpu" and dtype is torch.float32 else _convolution
 
@@ -156,7 +153,7 @@ class _Run:
                 x = self.conv(layer.time_conv, x)  # (B, T, H, W, 2 C)
                 x = x.unflatten(4, (2, -1)).movedim(4, 2).flatten(1, 2)
             else:  # the convolution never sees the first frame: zeros stand for it
-                self.past[layer] = x[:, :0]
+                self.past[layer] = x.new_empty(0)
                 self.past[layer.time_conv] = torch.zeros_like(x).expand(-1, 2, -1, -1, -1)
         x = x[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2, -1).flatten(4, 5).flatten(2, 3)
         return self.conv2d(layer.resample[1], x, padding=1)
@@ -167,7 +164,7 @@ class _Run:
         if layer.mode == "downsample2d":
             return x
         before = self.past.get(layer)
-        self.past[layer] = x[:, -1:]
+        self.past[layer] = x[:, -1:].clone()  # a view would keep all frames in memory
         if before is None:
             return x
         return self.convolve(torch.cat([before, x], 1), layer.time_conv)
@@ -182,7 +179,7 @@ class _Run:
             self.past[conv] = F.pad(x, (0, 0, 0, 0, 0, 0, taps - 2, 0))
             return self.convolve(x, conv, first=True)
         x = F.pad(x, (0, 0, 0, 0, 0, 0, taps - 1, 0)) if before is None else torch.cat([before, x], 1)
-        self.past[conv] = x[:, 1 - taps :]
+        self.past[conv] = x[:, 1 - taps :].clone()
         return self.convolve(x, conv)
 
     def convolve(self, x: torch.Tensor, conv: torch.nn.Conv3d, *, first: bool = False) -> torch.Tensor:

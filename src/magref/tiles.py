@@ -43,12 +43,6 @@ class Tiling:
         rows, columns = range(0, self.height, self.stride_height), range(0, self.width, self.stride_width)
         return [(y, x) for y in rows for x in columns]
 
-    @property
-    def share(self) -> float:
-        """The part of a frame that a whole tile is."""
-        tile = min(self.tile_height, self.height) * min(self.tile_width, self.width)
-        return tile / (self.height * self.width)
-
     def cut(self, latents: torch.Tensor) -> list[torch.Tensor]:
         """The tiles of latents (B, T, h, w, C)."""
         return [latents[:, :, y : y + self.tile_height, x : x + self.tile_width].contiguous() for y, x in self.places]
