@@ -143,7 +143,9 @@ def _lost_channel(guidance: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "mistake", [{"change": _empty_mask}, {"change": _lost_channel}, {"guidance_scale": 4.5}], ids=str
+    "mistake",
+    [{"change": _empty_mask}, {"change": _lost_channel}, {"guidance_scale": 4.5}],
+    ids=["empty mask", "lost channel", "other guidance"],
 )
 def test_each_mistake_is_noticed(pipeline, noise, golden, monkeypatch, mistake):
     assert relative(spoilt(pipeline, noise, monkeypatch, **mistake), golden["latents"]) > 1e-4
