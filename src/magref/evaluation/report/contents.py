@@ -18,6 +18,7 @@ from magref.evaluation.report.tables import (
     categories,
     further,
     halves,
+    name_of,
     numbers,
     table_1,
     table_of,
@@ -42,6 +43,7 @@ class Gap:
 
     system: str
     measures: tuple[str, ...]
+    """By name; empty for all that there are."""
     reason: str
     count: int
     why: str
@@ -71,7 +73,7 @@ class Contents:
     @property
     def title(self) -> str:
         """What the report is of, in a few words."""
-        return f"Scores on {self.cases}"
+        return f"Scores: {self.cases}"
 
     @property
     def cases(self) -> str:
@@ -114,14 +116,17 @@ def _gaps(bench: Bench) -> list[Gap]:
             for reason, count in Counter(score.reason for score in missing).most_common():
                 why = next(score.why for score in missing if score.reason == reason)
                 measures.setdefault((system.name, reason, count, why), []).append(name)
-    return [Gap(system, tuple(names), reason, count, why) for (system, reason, count, why), names in measures.items()]
+    return [
+        Gap(system, () if len(names) == len(bench.measures) else tuple(names), reason, count, why)
+        for (system, reason, count, why), names in measures.items()
+    ]
 
 
 def sentences(contents: Contents) -> list[str]:
     """What a reader has to know before the numbers, plain text."""
     bench = contents.bench
     kind = "as published by OpenS2V-Eval, faults included" if bench.profile == "opens2v" else "as they should be"
-    found = [f"Measured rows: profile {bench.profile} ({kind}), {len(bench.cases)} cases of {contents.cases}."]
+    found = [f"Measured rows: profile {bench.profile} ({kind}); {len(bench.cases)} cases: {contents.cases}."]
     if RECONSTRUCTION in bench.datasets:
         found.append("These cases are a reconstruction: the authors of MAGREF never published their list.")
     if contents.published:
@@ -135,13 +140,18 @@ def sentences(contents: Contents) -> list[str]:
             )
     elif bench.profile == "strict":
         found.append("Table 1's published rows are left out: this profile's numbers are of another kind.")
+    if bench.profile == "opens2v" and "face_similarity" in bench.measures:
+        found.append("FaceSim with several persons has no published rule: measured rows have it for one person alone.")
+    units = [f"{name_of(one)} in {one.unit}" for one in bench.measures.values() if one.unit]
+    if units:
+        found.append(f"Units: {'; '.join(units)}; the other numbers have none.")
     found.append(
         f"The best value of a column is bold, the second underlined, at the {DIGITS} digits printed: what is printed "
         "alike shares its mark. Motion has no best value."
     )
     found.append(
-        "In brackets: 95% bootstrap interval over cases. After it: cases with a value / all cases; what is missing "
-        "enters no mean and is listed below."
+        "With measured values: the 95% bootstrap interval over cases, and cases with a value / all cases. What is "
+        "missing enters no mean."
     )
     return [*found, *bench.notes]
 
@@ -163,6 +173,11 @@ def made_by(system: System) -> str:
         return "videos from elsewhere"
     settings = "".join(f", {name} {value}" for name, value in made.settings.items() if value is not None)
     return f"{made.system}, seed {made.seed}{settings}"
+
+
+def lacking(gap: Gap, bench: Bench) -> str:
+    """The measures of a gap, in words."""
+    return ", ".join(name_of(bench.measures[name]) for name in gap.measures) or "all"
 
 
 def describe(measure: Measure) -> str:

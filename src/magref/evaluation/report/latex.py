@@ -14,8 +14,9 @@ from magref.evaluation.report.tables import NONE, Cell, Origin, Row, Table, name
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "–": "--", "−": "$-$",
+    "|": r"\textbar{}", '"': "''", "–": "--", "−": "$-$", "[": "{[}", "*": "{*}",
 }  # fmt: skip
+"""A bracket or a star that begins a row would belong to the line break before it."""
 _MARKS = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", None: "{}"}
 _ARROWS = {"high": r" $\uparrow$", "low": r" $\downarrow$", None: ""}
 
@@ -90,5 +91,4 @@ def _number(cell: Cell) -> str:
 
 
 def _small(text: str) -> str:
-    # The braces keep a line that begins with "[" from being read as an argument of the line break before it.
     return rf"{{\scriptsize {text}}}" if text else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from magref.evaluation.report.contents import Contents, Pairs, describe, made_by, sentences, test_sentence
+from magref.evaluation.report.contents import Contents, Pairs, describe, lacking, made_by, sentences, test_sentence
 from magref.evaluation.report.pairs import Comparison
 from magref.evaluation.report.ranking import printed
 from magref.evaluation.report.tables import NONE, Cell, Table, name_of, title_of
@@ -94,10 +94,10 @@ def p_text(p: float) -> str:
 def _gaps(contents: Contents) -> str:
     if not contents.gaps:
         return "Nothing is missing."
-    rows = [
-        [escaped(gap.system), escaped(", ".join(gap.measures)), escaped(gap.reason), str(gap.count), escaped(gap.why)]
-        for gap in contents.gaps
-    ]
+    rows = []
+    for gap in contents.gaps:
+        measures, reason = escaped(lacking(gap, contents.bench)), gap.reason.replace("_", " ")
+        rows.append([escaped(gap.system), measures, reason, str(gap.count), escaped(gap.why)])
     return _table(["System", "Measures", "Reason", "Cases", "The first of them"], rows)
 
 

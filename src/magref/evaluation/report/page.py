@@ -8,7 +8,7 @@ from importlib import resources
 
 from magref.evaluation.metrics.interface import Measure
 from magref.evaluation.report import plots
-from magref.evaluation.report.contents import Contents, Pairs, describe, made_by, sentences, test_sentence
+from magref.evaluation.report.contents import Contents, Pairs, describe, lacking, made_by, sentences, test_sentence
 from magref.evaluation.report.markdown import p_text, signed
 from magref.evaluation.report.pairs import Comparison
 from magref.evaluation.report.tables import NONE, Cell, Part, Row, Table, name_of, title_of
@@ -45,7 +45,7 @@ def _body(contents: Contents, cases_page: str) -> Iterator[str]:
     yield from _trade_offs(contents)
     if contents.by_category and contents.by_category[0].measures:
         yield "<h2>By category</h2>" + _breakdown(contents.by_category)
-    yield from _by_number(contents.by_number)
+    yield from _by_number(contents)
     yield from _comparisons(contents.pairs)
     yield "<h2>Missing</h2>" + _gaps(contents)
     yield "<h2>Systems</h2>" + _systems(contents)
@@ -115,7 +115,7 @@ def _trade_offs(contents: Contents) -> Iterator[str]:
             svg = plots.scatter(points, *(title_of(measures[n]) for n in columns))
             figures.append(f"<figure><figcaption>{html.escape(part.title)}</figcaption>{svg}</figure>")
     if figures:
-        hollow = " Hollow, grey: published." if contents.published else ""
+        hollow = " Hollow, grey: published." if any("class='published'" in figure for figure in figures) else ""
         yield f"<h2>Trade-offs</h2><p>Lines: 95% intervals.{hollow}</p><div class=plots>{''.join(figures)}</div>"
 
 
@@ -128,11 +128,13 @@ def _with_both(contents: Contents, *names: str) -> Iterator[tuple[Part, tuple[Ro
             yield table.part, table.rows, table.measures
 
 
-def _by_number(tables: Sequence[Table]) -> Iterator[str]:
+def _by_number(contents: Contents) -> Iterator[str]:
+    tables = contents.by_number
     if not tables or not tables[0].measures:
         return
-    yield "<h2>By number of references</h2>"
-    yield "<p>The paper finds that FaceSim rises with it. Cases of another number are of another category too.</p>"
+    rule = " Profile opens2v has no FaceSim for several persons." if contents.bench.profile == "opens2v" else ""
+    yield "<h2>By number of references</h2><p>The paper finds that FaceSim rises with it. Cases with more references "
+    yield f"are of other categories too, which may be the cause.{rule}</p>"
     if len(tables) > 1:
         yield plots.key([row.system for row in tables[0].rows])
         figures = []
@@ -174,8 +176,8 @@ def _gaps(contents: Contents) -> str:
     if not contents.gaps:
         return "<p>Nothing is missing.</p>"
     lines = [
-        f"<tr><th>{html.escape(gap.system)}<td>{html.escape(', '.join(gap.measures))}<td>{html.escape(gap.reason)}"
-        f"<td class=n>{gap.count}<td>{html.escape(gap.why)}"
+        f"<tr><th>{html.escape(gap.system)}<td>{html.escape(lacking(gap, contents.bench))}"
+        f"<td>{gap.reason.replace('_', ' ')}<td class=n>{gap.count}<td>{html.escape(gap.why)}"
         for gap in contents.gaps
     ]
     head = "<thead><tr><th>System<th>Measures<th>Reason<th class=n>Cases<th>The first of them</thead><tbody>"

@@ -197,7 +197,7 @@ def _covered(point: Point, at: tuple[float, float], x: _Scale, y: _Scale) -> lis
 def _label(name: str, at: tuple[float, float], taken: list[_Box]) -> str:
     """The name near its dot, at the nearest place that nothing else takes; away from it, a line leads there."""
     text = name if len(name) <= 24 else name[:23] + "…"
-    width = len(text) * _LETTER_PX
+    width = len(text) * _LETTER_PX + 4
     best: tuple[int, float, _Box] | None = None
     for reach in _REACHES:
         for right, down in _DIRECTIONS:
