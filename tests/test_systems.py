@@ -178,11 +178,11 @@ def test_vace(vace, case, pictures, tmp_path):
     frames, fps, settings = made_twice(system, case, tmp_path)
     assert frames.shape == (17, 32, 48, 3)
     assert fps == 16
-    assert (settings["seed"], settings["flow_shift"], settings["guidance_scale"]) == (5, 3.0, 5.0)
+    assert (settings["seed"], settings["flow_shift"], settings["guidance_scale"]) == (5, 16.0, 5.0)
     system.make(case_of(pictures, bob="person", ball="object", park="background"), 5, tmp_path / "bob.mp4")
     assert not np.array_equal(frames, read_video(tmp_path / "bob.mp4")[0])  # it looks at its references
-    shifted = opened("vace", *SMALL, "flow_shift=9", model=str(vace))
-    assert shifted.make(case, 5, tmp_path / "shifted.mp4")["flow_shift"] == 9.0
+    shifted = opened("vace", *SMALL, "flow_shift=3", model=str(vace))
+    assert shifted.make(case, 5, tmp_path / "shifted.mp4")["flow_shift"] == 3.0
     assert not np.array_equal(frames, read_video(tmp_path / "shifted.mp4")[0])
 
 
@@ -306,6 +306,21 @@ def test_a_cropped_picture_reaches_another_program_cropped(program, case, tmp_pa
     keep += f"shutil.copy(r'{tmp_path / 'film.mp4'}', sys.argv[1])\" {{out}} {{references}}"
     opened("command", command=keep).make(cut, 0, tmp_path / "out.mp4")
     assert Image.open(tmp_path / "seen.png").size == (10, 20)
+
+
+def test_a_program_sees_the_gpu_of_its_process_alone(program, case, tmp_path, monkeypatch):
+    line = f"sh -c 'echo $CUDA_VISIBLE_DEVICES > {tmp_path}/seen; cp {tmp_path}/film.mp4 $0' {{out}}"
+    settings = read_settings("command", command=line)
+    for number, (visible, device, seen) in enumerate(
+        [(None, "cuda:1", "1"), ("4,6", "cuda:1", "6"), ("4,6", None, "4,6"), ("4,6", "cpu", "4,6")]
+    ):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        kind_of("command").open(settings, device).make(case, 0, tmp_path / f"{number}.mp4")
+        assert (tmp_path / "seen").read_text().strip() == seen
+    with pytest.raises(ResourceError, match="cuda:2 was asked for, but CUDA_VISIBLE_DEVICES is '4,6'"):
+        kind_of("command").open(settings, "cuda:2")
 
 
 @pytest.mark.parametrize(("do", "reason"), [("fail", "exit_code"), ("text", "no_video"), ("nothing", "no_video")])

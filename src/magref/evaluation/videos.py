@@ -123,10 +123,12 @@ def held(videos: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(f"another run makes videos in {videos}; wait for it, or choose another folder") from None
+        with write_errors(path):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                why = f"another run makes videos in {videos}; wait for it, or choose another folder"
+                raise OutputError(why) from None
         yield
 
 

@@ -18,7 +18,7 @@ from typing import IO, Annotated, Any
 from pydantic import Field
 
 from magref.batch import Case
-from magref.errors import InputError
+from magref.errors import InputError, ResourceError
 from magref.evaluation.systems.interface import CaseFailedError, Kind, absolute
 from magref.outputs import write_image
 from magref.references import Role, open_reference
@@ -52,9 +52,7 @@ class Command:
     def __init__(self, settings: CommandSettings, device: str | None) -> None:
         self.device = device or "chosen by the command"
         self._settings = settings
-        self._environment = dict(os.environ)
-        if device is not None and device.startswith("cuda:"):
-            self._environment["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
+        self._environment = os.environ | _visible(device)
 
     def make(self, case: Case, seed: int, out: Path) -> dict[str, Any]:
         """See `System`."""
@@ -119,6 +117,20 @@ def substituted(command: str, texts: Mapping[str, str], lists: Mapping[str, Sequ
     if "out" not in {place[1] for place in _PLACE.finditer(command)}:
         raise InputError(f"the command {command!r} does not say where the video goes; write {{out}} in its place")
     return arguments
+
+
+def _visible(device: str | None) -> dict[str, str]:
+    """The GPU that a program is to see: cuda:1 is the second of those that this process sees."""
+    named = re.fullmatch(r"cuda:(\d+)", device or "")
+    if named is None:
+        return {}
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if seen is None:
+        return {"CUDA_VISIBLE_DEVICES": named[1]}
+    gpus = seen.split(",")
+    if int(named[1]) >= len(gpus):
+        raise ResourceError(f"device {device} was asked for, but CUDA_VISIBLE_DEVICES is {seen!r}; name another device")
+    return {"CUDA_VISIBLE_DEVICES": gpus[int(named[1])]}
 
 
 def _value(place: re.Match[str], texts: Mapping[str, str], lists: Mapping[str, Sequence[str]]) -> str:

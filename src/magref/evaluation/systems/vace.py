@@ -1,8 +1,8 @@
 """VACE by diffusers' `WanVACEPipeline`, as a reference-to-video model: pictures and a prompt, no source video.
 
 diffusers puts each picture whole on white at the video's size, makes it a latent frame before the video's, and drops
-those frames before decoding. Settings are diffusers' defaults and Wan2.1's negative prompt. The noise levels are those
-of the folder's own scheduler (shift 3 in Wan-AI/Wan2.1-VACE-14B-diffusers) unless `flow_shift` is given.
+those frames before decoding. Steps, guidance, shift and negative prompt are the authors' defaults (Wan-Video/Wan2.1,
+generate.py); the folders in diffusers' layout and diffusers' examples have shift 3 or 5 instead of 16.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class VaceSettings(Record):
     num_frames: Count = WAN.num_frames
     num_inference_steps: Count = 50
     guidance_scale: Annotated[float, Field(ge=0)] = 5.0
-    flow_shift: Annotated[float, Field(gt=0)] | None = None
+    flow_shift: Annotated[float, Field(gt=0)] = 16.0
     fps: Annotated[float, Field(gt=0)] = WAN.fps
     negative_prompt: str = WAN.negative_prompt.removeprefix("镜头晃动，")
     dtype: Dtype | None = None
@@ -53,7 +53,8 @@ class Vace:
         """See `System`."""
         import torch
 
-        asked = self._settings.model_dump(exclude={"model", "flow_shift", "fps", "dtype"})
+        settings = self._settings
+        asked = settings.model_dump(exclude={"model", "flow_shift", "fps", "dtype"})
         frames = self._pipeline(
             prompt=case.prompt,
             reference_images=[opened.rgb for opened in open_references(case.references())],
@@ -61,10 +62,9 @@ class Vace:
             output_type="np",
             **asked,
         ).frames[0]
-        write_video((frames * 255).round().astype("uint8"), out, fps=self._settings.fps, metadata=mark("VACE"))
-        shift = self._pipeline.scheduler.config.get("flow_shift")
+        write_video((frames * 255).round().astype("uint8"), out, fps=settings.fps, metadata=mark("VACE"))
         about = {"prompt": case.prompt, "seed": seed, "dtype": dtype_of(self._pipeline)}
-        return asked | about | {"flow_shift": shift, "fps": self._settings.fps}
+        return asked | about | {"flow_shift": settings.flow_shift, "fps": settings.fps}
 
 
 def _check(settings: VaceSettings) -> dict[str, str]:
@@ -81,9 +81,8 @@ def _open(settings: VaceSettings, device: str | None) -> Vace:
     where = choose_device(device)
     dtypes = {"default": choose_dtype(where, settings.dtype), "vae": torch.float32}
     pipeline = load_folder(settings.model, PIPELINE, where, dtypes)
-    if settings.flow_shift is not None:
-        config = pipeline.scheduler.config
-        pipeline.scheduler = type(pipeline.scheduler).from_config(config, flow_shift=settings.flow_shift)
+    scheduler = pipeline.scheduler
+    pipeline.scheduler = type(scheduler).from_config(scheduler.config, flow_shift=settings.flow_shift)
     return Vace(pipeline, settings)
 
 
