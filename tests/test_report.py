@@ -436,6 +436,11 @@ def test_markdown_has_no_markup_of_a_names_making(text):
     assert not re.search(r"[`*_\[\]<>#|~&]", re.sub(r"\\.", "", escaped))
 
 
+def test_markdown_marks_best_and_second(tmp_path):
+    text = markdown(contents_of(bench_of(tmp_path, one={"face-1": 0.2}, two={"face-1": 0.4}), published=False))
+    assert "| one | measured | <ins>0.200</ins> [0.200, 0.200] 1/1 |\n| two | measured | **0.400**" in text
+
+
 def test_a_hostile_name_stays_in_its_cell(tmp_path):
     hostile = r"\input{x} & 50% | <b>_$"
     folder = store(tmp_path / "one", {"face-1": {"motion": 0.5}})

@@ -10,7 +10,8 @@ from magref.evaluation.report.pairs import Comparison
 from magref.evaluation.report.ranking import printed
 from magref.evaluation.report.tables import NONE, Cell, Table, name_of, title_of
 
-_MARKS = {"best": "**{}**", "second": "<u>{}</u>", None: "{}"}
+# GitHub shows <ins> as underlined, and drops <u>.
+_MARKS = {"best": "**{}**", "second": "<ins>{}</ins>", None: "{}"}
 
 
 def markdown(contents: Contents) -> str:
