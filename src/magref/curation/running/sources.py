@@ -12,7 +12,7 @@ from typing import IO, cast
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from magref.errors import InputError
+from magref.errors import InputError, ResourceError
 from magref.outputs import writing
 
 ENDINGS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
@@ -41,11 +41,13 @@ def find_sources(given: Sequence[str]) -> list[Source]:
     """The videos that are meant, each once, in the order of their ids.
 
     Args:
-        given: videos, folders that are searched with all folders in them, .txt lists of both with one a line, and
-            addresses (http, https, s3, gs and whatever else fsspec opens).
+        given: videos, folders that are searched with all folders in them, .txt lists of videos and addresses with one
+            a line, and addresses of videos (http, https, s3, gs and whatever else fsspec opens) or of folders of such
+            stores.
 
     Raises:
         InputError: one of them does not exist, or there is no video at all.
+        ResourceError: a store's package is not installed.
     """
     addresses = {address for text in given for address in _addresses(text)}
     if not addresses:
@@ -67,18 +69,26 @@ def local_file(source: Source, copies: Path) -> Path:
             try:
                 with _opened(source.address) as remote:
                     shutil.copyfileobj(remote, file)
+                    _check_length(remote, file.tell())
             except Exception as error:  # each kind of storage has errors of its own
                 words = str(error).strip() or type(error).__name__
                 raise InputError(f"{source.address} cannot be fetched ({words}); check the address") from None
     return path
 
 
+def _check_length(remote: IO[bytes], copied: int) -> None:
+    """A connection that breaks ends a copy without an error; only the length that was promised tells."""
+    promised = getattr(remote, "headers", {}).get("Content-Length")
+    if promised is not None and copied != int(promised):
+        raise EOFError(f"{copied} of {promised} bytes came")
+
+
 def _addresses(text: str) -> list[str]:
     if "://" in text:
-        return [text]
+        return [text] if _is_video(text) else _stored(text)
     path = Path(os.path.abspath(os.path.expanduser(text)))
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+        found = sorted(p for p in path.rglob("*") if _is_video(p.name) and p.is_file())
         return [str(p) for p in found if not p.name.startswith(".")]
     if not path.exists():
         raise InputError(f"{text} does not exist; give videos, folders, .txt lists or addresses")
@@ -90,8 +100,33 @@ def _addresses(text: str) -> list[str]:
     return [str(path)]
 
 
+def _is_video(address: str) -> bool:
+    return PurePosixPath(urlsplit(address).path).suffix.lower() in ENDINGS or _is_web(address)
+
+
+def _is_web(address: str) -> bool:
+    return urlsplit(address).scheme in ("http", "https")
+
+
+def _stored(address: str) -> list[str]:
+    """The videos below a folder of an object store; a file stands for itself."""
+    import fsspec
+
+    try:
+        files, path = fsspec.core.url_to_fs(address)
+        if files.isfile(path):
+            return [address]
+        found = [files.unstrip_protocol(name) for name in files.find(path)]
+    except ImportError as error:
+        raise ResourceError(f"{address} cannot be opened: {error}") from None
+    except Exception as error:  # each kind of storage has errors of its own
+        words = str(error).strip() or type(error).__name__
+        raise InputError(f"{address} cannot be listed ({words}); check the address and the credentials") from None
+    return [name for name in sorted(found) if _is_video(name)]
+
+
 def _opened(address: str) -> IO[bytes]:
-    if urlsplit(address).scheme in ("http", "https"):
+    if _is_web(address):
         return cast(IO[bytes], urlopen(address, timeout=_TIMEOUT_S))  # noqa: S310 - the scheme was looked at
     import fsspec
 
