@@ -64,7 +64,7 @@ class Score:
         left = list(transitions)
         for joint in joints:
             self.there[joint.kind] += 1
-            match = next((t for t in left if _fits(t, joint)), None)
+            match = next((t for t in left if fits(t, joint)), None)
             if match is not None:
                 left.remove(match)
                 self.found[joint.kind] += 1
@@ -72,7 +72,7 @@ class Score:
         self.said.update(transition.kind for transition in transitions)
 
 
-def _fits(transition: Transition, joint: JointTruth) -> bool:
+def fits(transition: Transition, joint: JointTruth) -> bool:
     if joint.kind == "cut":
         return transition.kind == "hard" and transition.start == joint.start
     return transition.kind == "gradual" and transition.start < joint.stop and transition.stop > joint.start

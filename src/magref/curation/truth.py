@@ -73,7 +73,7 @@ class Truth:
         found = []
         for image, asked in zip(images, labels, strict=True):
             here: list[Detection] = []
-            for subject, corners in self._seen(image):
+            for subject, corners in self.seen(image):
                 mine = [label for label in asked if label.lower() in subject.label.lower()]
                 here += [Detection(label, corners, SCORE) for label in mine]
                 if subject.role == "person" and PERSON in asked:
@@ -85,7 +85,7 @@ class Truth:
         """See `Segmenter`: the mask of the subject whose box is most like the one asked about."""
         masks = []
         for image, asked in zip(images, boxes, strict=True):
-            seen = self._seen(image)
+            seen = self.seen(image)
             numbers = self._numbers(image)
             here = []
             for box in asked:
@@ -99,7 +99,7 @@ class Truth:
         found = []
         for image in images:
             here = []
-            for subject, (left, top, right, bottom) in self._seen(image):
+            for subject, (left, top, right, bottom) in self.seen(image):
                 if subject.role == "person":
                     corners = (left, top, right, top + _FACE_SHARE * (bottom - top))
                     here.append(Face(corners, SCORE, pose=(0.0, 0.0, 0.0), embedding=_embedding(subject.identity)))
@@ -109,6 +109,14 @@ class Truth:
     def rate(self, images: Sequence[Image]) -> list[Rated]:
         """See `Rater`: 4 and more by contrast; the films know nothing of beauty."""
         return [Rated(4.0 + 8 * float(image.mean(axis=2).std()) / 255) for image in images]
+
+    def seen(self, image: Image) -> list[tuple[Appearance, Corners]]:
+        """The subjects of a frame, with the boxes of what is seen of them; none in a frame that is not known."""
+        place, shot = self._place(image), self._shot(image)
+        if place is None or shot is None:
+            return []
+        boxes = [(subject, subject.boxes.get(str(place.frame))) for subject in shot.subjects]
+        return [(subject, (float(b[0]), float(b[1]), float(b[2]), float(b[3]))) for subject, b in boxes if b]
 
     def _place(self, image: Image) -> _Place | None:
         return self._places.get(_digest(image))
@@ -120,13 +128,6 @@ class Truth:
             return None
         shots = [shot for shot in self._films[place.film].shots if shot.start <= place.frame < shot.stop]
         return shots[-1] if shots else None
-
-    def _seen(self, image: Image) -> list[tuple[Appearance, Corners]]:
-        place, shot = self._place(image), self._shot(image)
-        if place is None or shot is None:
-            return []
-        boxes = [(subject, subject.boxes.get(str(place.frame))) for subject in shot.subjects]
-        return [(subject, (float(b[0]), float(b[1]), float(b[2]), float(b[3]))) for subject, b in boxes if b]
 
     def _numbers(self, image: Image) -> npt.NDArray[np.uint8]:
         place = self._place(image)
