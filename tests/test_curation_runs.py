@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -99,6 +100,51 @@ def test_killed_runs_go_on_and_end_in_the_same_dataset(films, whole, tmp_path) -
     assert list(Dataset(dataset)) == list(Dataset(whole))
     assert {k: v for k, v in hashes(dataset).items() if "part" not in k} == hashes(whole)
     assert list(check_dataset(dataset)) == []
+
+
+@pytest.mark.slow
+def test_runs_of_several_processes_may_be_killed_at_any_moment(films, whole, tmp_path) -> None:
+    dataset, work = tmp_path / "dataset", tmp_path / "dataset-work"
+    options = [option for change in CHANGES for option in ("--set", change)]
+    command = [sys.executable, "-m", "magref", "curate", str(films), "-o", str(dataset), "--truth", str(films),
+               "--processes", "2", *options]  # fmt: skip
+
+    def files() -> int:
+        return sum(1 for folder in (work, dataset) for path in folder.rglob("*") if path.is_file())
+
+    total = sum(1 for folder in (whole, whole.with_name("dataset-work")) for _ in folder.rglob("*.*"))
+    for number in sorted(random.Random(5).sample(range(2, total), 6)):
+        killed_when(command, lambda number=number: files() >= number)
+    subprocess.run(command, check=True, capture_output=True)
+    assert list(Dataset(dataset)) == list(Dataset(whole))
+    assert {k: v for k, v in hashes(dataset).items() if "part" not in k} == hashes(whole)
+
+
+def test_processes_end_with_the_one_that_began_them(tmp_path) -> None:
+    """A process that outlived a killed run would write into the next one."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from magref.curation.running.engines import LocalEngine\n"
+        "from magref.curation.running.sources import Source\n"
+        "from test_curation_runs import write_for_ever\n"
+        "if __name__ == '__main__':\n"
+        "    list(LocalEngine(1).each(write_for_ever, [Source(sys.argv[2])], print))\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    beat = tmp_path / "beat"
+    command = [sys.executable, str(tmp_path / "program.py"), str(Path(__file__).parent), str(beat)]
+    killed_when(command, beat.exists)
+    time.sleep(3)
+    last = beat.read_text()
+    time.sleep(1)
+    assert beat.read_text() == last
+
+
+def write_for_ever(source: Source) -> str:
+    while True:
+        with Path(source.address).open("a") as file:
+            file.write("x")
+        time.sleep(0.05)
 
 
 GUARD = """

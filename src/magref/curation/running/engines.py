@@ -5,7 +5,11 @@ An engine runs functions over sources; what they find, they write themselves. It
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -25,6 +29,7 @@ Died: TypeAlias = Callable[[Source], None]
 
 GROUP = 16
 """Sources whose clips share batches."""
+_WATCH_S = 0.2
 
 
 class Engine(Protocol):
@@ -80,7 +85,23 @@ class LocalEngine:
 
     def _pool(self, processes: int) -> ProcessPoolExecutor:
         # Not forked: threads of the libraries that are loaded here would be missing in the copies.
-        return ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
+
+
+def _begin(parent: int) -> None:
+    """What a process does first: it keeps to one core, and ends with its parent, lest it writes into the next run."""
+    with contextlib.suppress(ImportError):
+        import cv2
+
+        cv2.setNumThreads(1)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _collected(waiting: dict[Future[str], Source], broken: list[Source]) -> Iterator[str]:
