@@ -22,6 +22,7 @@ from magref.attention import asked_backend, attend, attention_kernel, diffusers_
 from magref.conditioning import Conditioning
 from magref.elementwise import arithmetic_for, linear_gelu
 from magref.geometry import LatentShape
+from magref.parallel import TokenShare
 
 BATCHED_TOKENS = 4096
 """Up to this sequence length the passes of guidance run as one batch; above it one after the other, for memory."""
@@ -75,6 +76,7 @@ class Denoiser:
         conditioning: of one canvas, on the transformer's device and in its precision.
         timesteps: (steps,) of the whole schedule.
         text_tokens: how many rows the texts are padded to.
+        share: the tokens that this process takes over, where several share the sequence.
     """
 
     @torch.no_grad()
@@ -86,9 +88,11 @@ class Denoiser:
         timesteps: torch.Tensor,
         *,
         text_tokens: int,
+        share: TokenShare | None = None,
     ) -> None:
         self._transformer = transformer
         self._conditioning = conditioning
+        self._share = share
         guidance = conditioning.guidance
         self._shape = LatentShape(*guidance.shape[2:])
         embedder = transformer.condition_embedder
@@ -107,6 +111,9 @@ class Denoiser:
             None if image is None else _image_keys_values(block.attn2, image) for block in transformer.blocks
         ]
         self._rotary = _rotary(transformer, self._shape, guidance.device)
+        self._tokens = len(self._rotary)
+        if share is not None:
+            self._rotary = torch.view_as_complex(share.own(torch.view_as_real(self._rotary), 0))
         dtype = text.dtype
         times = embedder.timesteps_proj(timesteps.to(guidance.device))
         self._temb = embedder.time_embedder(times.to(embedder.time_embedder.linear_1.weight.dtype)).to(dtype)
@@ -128,6 +135,8 @@ class Denoiser:
         model = self._transformer
         x = model.patch_embedding(self._conditioning.join(latents))
         x = x.flatten(2).transpose(1, 2).contiguous()  # (1, S, dim)
+        if self._share is not None:
+            x = self._share.own(x, 1)
         modulation = self._tables + self._modulation[step]  # (blocks, 6, dim)
         out_shift, out_scale = (model.scale_shift_table + self._temb[step]).float()[0]
         norms = [*zip(modulation[:, 1], modulation[:, 0], strict=True), (1 + out_scale, out_shift)]  # around all blocks
@@ -174,11 +183,16 @@ class Denoiser:
             for project, norm in ((attn.to_q, attn.norm_q), (attn.to_k, attn.norm_k))
         )
         query, key, value = (part.unflatten(2, (attn.heads, -1)) for part in (query, key, attn.to_v(x)))
-        if self._asked is None:
-            attended = attend(query, key, value, self._kernel)
+        if self._share is None:
+            attended = self._attend(query, key, value)
         else:
-            attended = dispatch_attention_fn(query, key, value, backend=self._asked)
+            attended = self._share.attention(self._attend, query, key, value, self._tokens)
         return attn.to_out[0](attended.flatten(2, 3))
+
+    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        if self._asked is None:
+            return attend(query, key, value, self._kernel)
+        return dispatch_attention_fn(query, key, value, backend=self._asked)
 
     def _cross_attention(self, index: int, attn: Any, query: torch.Tensor, group: slice) -> torch.Tensor:
         query = query.expand(group.stop - group.start, -1, -1)
@@ -195,6 +209,8 @@ class Denoiser:
         """Output projection and the way back from patches: (G, S, dim) -> (G, C, T', h, w)."""
         model = self._transformer
         x = model.proj_out(x)
+        if self._share is not None:
+            x = self._share.whole(x, self._tokens)
         _, patch_h, patch_w = model.config.patch_size
         frames, height, width = self._shape.frames, self._shape.height, self._shape.width
         x = x.reshape(x.shape[0], frames, height // patch_h, width // patch_w, patch_h, patch_w, -1)

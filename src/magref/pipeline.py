@@ -31,6 +31,7 @@ from magref.flow import make_scheduler, sample
 from magref.frames import FrameStream
 from magref.geometry import Strides, VideoShape
 from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME, check_hub_id
+from magref.parallel import Denoise, Parallel, Spread
 from magref.placement import choose_dtype, loading_dtype
 from magref.prompts import check_prompt
 from magref.references import MAX_REFERENCES, ImageLike, Reference
@@ -96,6 +97,7 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         self.register_to_config(generation_defaults=generation_defaults or GenerationDefaults().model_dump())
         self.defaults = GenerationDefaults(**self.config.generation_defaults)
         self.strides = Strides.of(vae, transformer)
+        self._spread: Spread | None = None
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None = None, **kwargs: Any) -> MagrefPipeline:
@@ -156,6 +158,19 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             image_encoder=parts.image_encoder,
             generation_defaults=GenerationDefaults(text_tokens=parts.text_tokens).model_dump(),
         )
+
+    def spread(self, kind: Parallel) -> None:
+        """Share the sampling of each video with the other processes that torchrun started; all of them call the same.
+
+        Every one needs the same prompt, references, settings and seed, and gets the same latents.
+
+        Args:
+            kind: "ulysses": all processes share the tokens; "guidance": half of them make each pass.
+
+        Raises:
+            InputError: there is one process only, or their number does not suit the transformer's heads.
+        """
+        self._spread = Spread.over(kind, self.transformer.config.num_attention_heads)
 
     @torch.no_grad()
     def __call__(
@@ -341,9 +356,18 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
 
     def _denoiser(
         self, texts: list[torch.Tensor], conditioning: Conditioning, timesteps: torch.Tensor, text_tokens: int
-    ) -> Denoiser | PlainDenoiser:
-        kind = PlainDenoiser if has_hooks(self.transformer) else Denoiser
-        return kind(self.transformer, texts, conditioning, timesteps, text_tokens=text_tokens)
+    ) -> Denoise:
+        plain = has_hooks(self.transformer)
+        share = None if self._spread is None else self._spread.share
+        if plain and share is not None:
+            raise InputError("an offloaded or compiled transformer cannot share its tokens; use guidance, or none")
+
+        def make(some: Sequence[torch.Tensor]) -> Denoise:
+            if plain:
+                return PlainDenoiser(self.transformer, some, conditioning, timesteps, text_tokens=text_tokens)
+            return Denoiser(self.transformer, some, conditioning, timesteps, text_tokens=text_tokens, share=share)
+
+        return make(texts) if self._spread is None else self._spread.denoiser(make, texts)
 
     def _guided(
         self,
