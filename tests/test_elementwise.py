@@ -194,9 +194,10 @@ def test_where_a_kernel_cannot_be_built_plain_torch_takes_its_place(kernels, mon
 
     elementwise.arithmetic_for.cache_clear()
     monkeypatch.setattr(torch, "linspace", lambda *a, device, real=torch.linspace: real(*a))
-    monkeypatch.setattr(torch, "ones", lambda *a, device, real=torch.ones: real(*a))
     assert elementwise.arithmetic_for(Gpu("first")) is kernels
-    monkeypatch.setattr(kernels, "added_normed", no_compiler)
+    monkeypatch.setattr(kernels, "rms_silu", no_compiler)
     assert elementwise.arithmetic_for(Gpu("second")) is elementwise
     assert "Failed to find C compiler" in str(said)
+    monkeypatch.setattr(kernels, "rms_silu", lambda x, weight: x)
+    assert elementwise.arithmetic_for(Gpu("third")) is elementwise  # nor where it builds one that is wrong
     elementwise.arithmetic_for.cache_clear()

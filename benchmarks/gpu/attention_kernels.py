@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 
 from magref.attention import Kernel, attend, attention_kernel, works
+from magref.cross_attention import CrossAttention, cross_attention, cross_attention_for
 from magref.denoiser import fold_padding
 from measuring import Bench, main
 from models import TEXT_TOKENS, sizes
@@ -68,6 +69,16 @@ def work(bench: Bench) -> None:
         repeats=10,
     )
     image = random(of.image[0])
+    kept = [part.transpose(1, 2).contiguous() for part in (few, image)]
+    queries = q.flatten(2)
+
+    def both(attention: CrossAttention) -> torch.Tensor:
+        return attention(queries, (kept[0], kept[0]), text_bias, (kept[1], kept[1]))
+
+    chosen = cross_attention_for(bench.device, bench.dtype, head_dim)
+    name = "PyTorch, as nothing else runs" if chosen is cross_attention else "one Triton kernel"
+    plain = ("PyTorch, two and a sum", lambda: both(cross_attention))
+    bench.compare("cross-attention to both", (name, lambda: both(chosen)), plain, repeats=10)
     for kernel in KERNELS:
         if works(kernel, bench.device, bench.dtype, head_dim):
             bench.alone(

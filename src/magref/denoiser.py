@@ -20,6 +20,7 @@ from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 
 from magref.attention import asked_backend, attend, attention_kernel, diffusers_attention
 from magref.conditioning import Conditioning
+from magref.cross_attention import cross_attention_for
 from magref.elementwise import arithmetic_for, linear_gelu
 from magref.geometry import LatentShape
 from magref.parallel import TokenShare
@@ -123,6 +124,7 @@ class Denoiser:
         self._cross_norms = [(block.norm2.weight.float(), block.norm2.bias.float()) for block in transformer.blocks]
         self._eps = transformer.config.eps
         self._math = arithmetic_for(guidance.device)
+        self._cross = cross_attention_for(guidance.device, dtype, transformer.config.attention_head_dim)
         self._asked = asked_backend(transformer)
         self._kernel = attention_kernel(guidance.device, dtype, transformer.config.attention_head_dim)
         count = len(texts)
@@ -171,7 +173,9 @@ class Denoiser:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The rest of a block: its residual stream, and that under the norm, scale and shift of what comes next."""
         block = self._transformer.blocks[index]
-        update = self._cross_attention(index, block.attn2, query, group)
+        key, value = self._text_kv[index]
+        text = key[group], value[group]
+        update = block.attn2.to_out[0](self._cross(query, text, self._text_bias[group], self._image_kv[index]))
         x, normed = self._math.added_normed(x, update, None, modulation[4], modulation[3], self._eps)
         expand, _, contract = block.ffn.net
         update = contract(linear_gelu(expand.proj, normed))
@@ -193,17 +197,6 @@ class Denoiser:
         if self._asked is None:
             return attend(query, key, value, self._kernel)
         return dispatch_attention_fn(query, key, value, backend=self._asked)
-
-    def _cross_attention(self, index: int, attn: Any, query: torch.Tensor, group: slice) -> torch.Tensor:
-        query = query.expand(group.stop - group.start, -1, -1)
-        query = query.unflatten(2, (attn.heads, -1)).transpose(1, 2)  # (G, heads, S, d)
-        key, value = self._text_kv[index]
-        attended = F.scaled_dot_product_attention(query, key[group], value[group], attn_mask=self._text_bias[group])
-        image = self._image_kv[index]
-        if image is not None:
-            key, value = (part.expand(query.shape[0], -1, -1, -1) for part in image)
-            attended = attended + F.scaled_dot_product_attention(query, key, value)
-        return attn.to_out[0](attended.transpose(1, 2).flatten(2, 3))
 
     def _velocity(self, x: torch.Tensor) -> torch.Tensor:
         """Output projection and the way back from patches: (G, S, dim) -> (G, C, T', h, w)."""

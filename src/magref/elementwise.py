@@ -106,11 +106,26 @@ def arithmetic_for(device: torch.device) -> Any:
         return plain
     from magref import elementwise_triton as kernels
 
-    x, vector = torch.linspace(-1, 1, 64, device=device).view(1, 4, 16), torch.ones(16, device=device)
     try:
-        found = kernels.added_normed(x, x, vector, vector, vector, 1e-6)[1]
+        right = all(
+            torch.allclose(found.float(), expected.float(), atol=1e-3)
+            for found, expected in zip(_samples(kernels, device), _samples(plain, device), strict=True)
+        )
     except Exception as error:  # of the compiler, the driver, Triton itself: all mean the same
         _LOG.warning("Triton cannot build kernels here (%s): generation takes longer without them", error)
         return plain
-    expected = added_normed(x, x, vector, vector, vector, 1e-6)[1]
-    return kernels if torch.allclose(found, expected, atol=1e-3) else plain
+    return kernels if right else plain
+
+
+def _samples(module: Any, device: torch.device) -> list[torch.Tensor]:
+    """What the functions of a module make of a few numbers."""
+    x = torch.linspace(-1, 1, 192, device=device).view(1, 4, 48)
+    vector = torch.linspace(0.5, 1, 48, device=device)
+    turns = torch.polar(torch.ones_like(x[0, :, :8]), x[0, :, :8])
+    return [
+        module.normed(x, vector, vector, 1e-6),
+        *module.added_normed(x, x, vector, vector, vector, 1e-6),
+        module.normed_rotated(x, vector, turns, 1e-6),
+        module.rms_silu(x, vector),
+        module.row_quantised(x)[1],
+    ]
