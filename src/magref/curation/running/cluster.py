@@ -7,6 +7,7 @@ as from one machine, as far as a model's answers do not depend on which clips sh
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import ray.data
 
 Batch = dict[str, Any]
+_RETRIES = 1
+"""Of a video whose worker died: a machine may have been taken away."""
 
 
 def connect(address: str | None, processes: int | None = None) -> None:
@@ -56,15 +59,28 @@ class RayEngine:
 
     def __post_init__(self) -> None:
         connect(self.address, self.processes)
+        import ray.data
+
+        ray.data.DataContext.get_current().enable_progress_bars = False  # the command shows its own
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
 
     def each(self, work: One, sources: Sequence[Source], died: Died) -> Iterator[str]:
-        """See `Engine`. Where a worker dies, Ray tries its video anew; one that always kills it ends the run."""
+        """See `Engine`."""
+        import ray
 
         def one(row: Batch) -> Batch:
             return {"id": work(Source(row["address"]))}
 
-        if sources:
-            yield from _ids(_dataset(sources).map(one, num_cpus=1))
+        waiting = {source.id: source for source in sources}
+        if not sources:
+            return
+        try:
+            # Left to itself, Ray Data tries what kills its worker for ever.
+            for name in _ids(_dataset(sources).map(one, num_cpus=1, max_retries=_RETRIES)):
+                del waiting[name]
+                yield name
+        except ray.exceptions.WorkerCrashedError:
+            yield from _apart(work, list(waiting.values()), died)
 
     def together(
         self, work: Many, sources: Sequence[Source], make: MakeModels, settings: CurationSettings
@@ -80,10 +96,30 @@ class RayEngine:
             def __call__(self, batch: Batch) -> Batch:
                 return {"id": list(work([Source(str(address)) for address in batch["address"]], self.models))}
 
-        data = _dataset(sources).map_batches(
-            Worker, batch_size=GROUP, concurrency=self.workers, num_gpus=self.gpus or None
-        )
-        yield from _ids(data)
+        import ray.data
+
+        yield from _ids(
+            _dataset(sources).map_batches(
+                Worker, batch_size=GROUP, compute=ray.data.ActorPoolStrategy(size=self.workers),
+                num_gpus=self.gpus or None, max_restarts=_RETRIES, max_task_retries=_RETRIES,
+            )
+        )  # fmt: skip
+
+
+def _apart(work: One, sources: Sequence[Source], died: Died) -> Iterator[str]:
+    """The sources as tasks of their own, so that one that kills its worker costs no other."""
+    import ray
+
+    task = ray.remote(num_cpus=1, max_retries=_RETRIES)(work)
+    waiting = {task.remote(source): source for source in sources}
+    while waiting:
+        (done,), _ = ray.wait(list(waiting))
+        source = waiting.pop(done)
+        try:
+            yield ray.get(done)
+        except ray.exceptions.WorkerCrashedError:
+            died(source)
+            yield source.id
 
 
 def _dataset(sources: Sequence[Source]) -> ray.data.Dataset:
