@@ -18,7 +18,7 @@ from magref.pipeline import MagrefPipeline
 from tiny import GOLDEN, tiny_components
 
 GB = 10**9
-NANO, WHOLE, FP8 = NEEDS
+NANO, WHOLE = NEEDS
 
 
 @pytest.fixture(scope="module")
@@ -223,18 +223,17 @@ def gpu(gb):
     ("need", "devices", "verdict", "says"),
     [
         (NANO, [cpu(8)], "fits", "runs on this CPU in seconds"),
-        (NANO, [gpu(8), cpu(8)], "fits", "fits on cuda:0 with 8.0 GB"),
-        (WHOLE, [gpu(80), cpu(64)], "fits", "needs about 52.0 GB"),
-        (WHOLE, [gpu(48), cpu(64)], "offloading", "pipe.enable_model_cpu_offload()"),
-        (WHOLE, [gpu(24), cpu(64)], "slow", "pipe.enable_sequential_cpu_offload()"),
-        (WHOLE, [gpu(48), cpu(32)], "no", "46.0 GB of memory beside it"),
-        (WHOLE, [gpu(4), cpu(64)], "no", "here are cuda:0 with 4.0 GB and 64.0 GB"),
+        (NANO, [gpu(8), cpu(8)], "fits", "fits on cuda:0 with 8.0 GB; it needs about"),
+        (WHOLE, [gpu(80), cpu(64)], "fits", "fits on cuda:0 with 80.0 GB; it needs about 54.8 GB"),
+        (WHOLE, [gpu(48), cpu(64)], "fits", "with --preset 48gb; it needs about 42."),
+        (WHOLE, [gpu(26), cpu(64)], "fits", "with --preset 24gb; it needs about 23."),
+        (WHOLE, [gpu(26), cpu(8)], "no", "of memory beside it; here are cuda:0 with 26.0 GB and 8.0 GB"),
+        (WHOLE, [gpu(16), cpu(64)], "fits", "with --preset 16gb"),
+        (WHOLE, [gpu(4), cpu(64)], "no", "even with --preset 16gb it needs about"),
         (WHOLE, [cpu(64)], "slow", "without a GPU one video takes a day"),
         (WHOLE, [cpu(64, bf16=False)], "no", "there is no GPU"),
-        (FP8, [gpu(24), cpu(64)], "offloading", "one network at a time needs about 22.4 GB"),
-        (FP8, [gpu(48), cpu(64)], "fits", "needs about 35.6 GB"),
         (WHOLE, [Device("mps", "M", 64 * GB, True), cpu(64)], "fits", "fits on mps"),
-        (WHOLE, [Device("mps", "M", 48 * GB, True), cpu(48)], "no", "cannot run"),
+        (WHOLE, [Device("mps", "M", 24 * GB, True), cpu(24)], "no", "cannot run"),
         (WHOLE, [gpu(16), Device("cuda:1", "better", 80 * GB, True), cpu(64)], "fits", "cuda:1"),
     ],
 )

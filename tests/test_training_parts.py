@@ -14,11 +14,12 @@ from magref.dataset.format import Clip, Picture
 from magref.dataset.store import Dataset
 from magref.errors import InputError
 from magref.geometry import VideoShape
+from magref.sizes import forward_flops
 from magref.training.augment import augment
 from magref.training.batches import Drawn, Loader, Order
 from magref.training.examples import Buckets, blank_canvas, candidates, draw_canvas, frame_numbers, read_clip
 from magref.training.optim import Averages, learning_rate
-from magref.training.plan import forward_flops, plan_run
+from magref.training.plan import plan_run
 from magref.training.recipe import AugmentRecipe, DataRecipe, parse_recipe, read_recipe, recipe_yaml, shipped_recipes
 from magref.video import read_video
 from training_data import FRAMES, HEIGHT, WIDTH, disc, save_dataset

@@ -6,7 +6,7 @@ import math
 import secrets
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from magref.canvas import MaskKind, Order
 from magref.errors import InputError
@@ -15,6 +15,8 @@ from magref.geometry import Strides, VideoShape
 Solver = Literal["unipc", "dpm++"]
 Mechanism = Literal["masked", "vanilla", "tokenwise"]
 """How a transformer was taught to take its references: the paper's masked guidance, or one of its rivals."""
+Quantization = Literal["int8", "int8-dynamic", "fp8"]
+"""What the transformer's large matrices are kept in, see `quantization.py`."""
 
 NEGATIVE_PROMPT = (
     "镜头晃动，色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，"
@@ -56,6 +58,28 @@ class GenerationDefaults(Record):
     """A property of the weights, as `text_tokens` is: see `mechanisms.py`."""
 
 
+class Savings(Record):
+    """What sampling leaves out to be faster, at a price in the video that docs/speed.md tells; by default nothing."""
+
+    step_cache: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """A step takes over the velocity of an earlier one where it is expected to differ by less than this share; 0: none
+    does. See `savings.StepCache`."""
+    guidance_interval: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=1)]] = (0.0, 1.0)
+    """The steps with guidance, from one share of all steps up to another; the others skip the unconditional pass."""
+
+    @model_validator(mode="after")
+    def _interval_is_one(self) -> Savings:
+        first, last = self.guidance_interval
+        if first > last:
+            raise ValueError(f"the guidance interval {first:g}:{last:g} ends before it begins; use 0:1 or less")
+        return self
+
+    def guides(self, step: int, steps: int) -> bool:
+        """Whether step `step` of `steps` has guidance."""
+        first, last = self.guidance_interval
+        return first * steps <= step < last * steps
+
+
 class GenerationSettings(GenerationDefaults):
     """Everything, beside the model and the references, that decides one generated video."""
 
@@ -63,10 +87,17 @@ class GenerationSettings(GenerationDefaults):
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     order: Order = "given"
     mask: MaskKind = "rectangle"
+    savings: Savings = Savings()
 
 
 def resolve_settings(
-    defaults: GenerationDefaults, strides: Strides, *, prompt: str, seed: int | None, **given: Any
+    defaults: GenerationDefaults,
+    strides: Strides,
+    *,
+    prompt: str,
+    seed: int | None,
+    savings: Savings | None = None,
+    **given: Any,
 ) -> GenerationSettings:
     """A model's defaults under what was given; None counts as not given.
 
@@ -97,7 +128,7 @@ def resolve_settings(
         raise InputError(f"seed {seed} is out of range; use 0 to 2**63 - 1")
     if values["fps"] <= 0:
         raise InputError(f"{values['fps']} frames a second were asked for; use more than 0")
-    return GenerationSettings(prompt=prompt, seed=seed, **values)
+    return GenerationSettings(prompt=prompt, seed=seed, savings=savings or Savings(), **values)
 
 
 def check_references(mechanism: Mechanism, count: int, shape: VideoShape, strides: Strides) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from magref import __version__
-from magref.cli import bench, curate, datasets, evaluate, generate, models, train
+from magref.cli import bench, curate, datasets, evaluate, generate, models, plan, train
 
 app = typer.Typer(
     name="magref",
@@ -15,6 +15,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 generate.register(app)
+plan.register(app)
 models.register(app)
 datasets.register(app)
 curate.register(app)

@@ -23,9 +23,9 @@ from magref.evaluation.stages import averaged_models, finish
 from magref.evaluation.tasks import Group, generator, load_scores, measure, tasks
 from magref.models import quiet_libraries
 from magref.outputs import writing
+from magref.sizes import forward_flops
 from magref.synthetic.samples import SampleSettings, write_samples
 from magref.training.nano import write_base
-from magref.training.plan import forward_flops
 from magref.training.recipe import Recipe, read_recipe
 from magref.training.setup import make_cache, prepare
 from magref.training.trainer import train

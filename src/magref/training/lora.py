@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from peft import LoraConfig
 
-from magref.errors import InputError, ResourceError
+from magref.errors import InputError
+from magref.quantization import quantize_layers
 from magref.training.loading import copy_own_part
 from magref.training.recipe import LoraRecipe
 
@@ -48,12 +49,8 @@ def quantize(transformer: Any, recipe: LoraRecipe) -> None:
     Raises:
         ResourceError: a package is missing.
     """
-    try:
-        from torchao.quantization import Int8WeightOnlyConfig, quantize_
-    except ImportError:
-        raise ResourceError("quantised training needs an extra package; run pip install 'magref[int8]'") from None
     wanted = set(_targets(transformer, recipe))
-    quantize_(transformer, Int8WeightOnlyConfig(), filter_fn=lambda module, name: name in wanted)
+    quantize_layers(transformer, "int8", lambda layer, name: name in wanted)
 
 
 def _targets(transformer: Any, recipe: LoraRecipe) -> list[str]:

@@ -5,7 +5,6 @@ Estimates: matrix products alone are counted, and activations by the tensors tha
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,39 +12,16 @@ from typing import Any
 from rich.filesize import decimal
 from rich.table import Table
 
-from magref.checkpoints.layout import stored_entries
-from magref.errors import InputError
-from magref.geometry import Strides, VideoShape
-from magref.models import Model, find_model
-from magref.settings import GenerationDefaults
-from magref.training.loading import build_transformer, find_transformer
+from magref.capacity import Gpu, find_gpu
+from magref.geometry import VideoShape
+from magref.sizes import Network, find_sizes, forward_flops
+from magref.training.loading import build_transformer
 from magref.training.recipe import Recipe
 
 UTILISATION = 0.4
 """Share of a processor's peak that training reaches; an assumption, for others report 0.18 to 0.33 of it."""
 _KEPT_PER_TOKEN = 34
 """Tensors of the model's width that a block keeps for its backward pass, 2 bytes an element; attention by flash."""
-WAN_ENCODERS = {"vae": 126_892_531, "text_encoder": 5_680_910_336, "image_encoder": 630_766_080}
-"""Parameters of Wan2.1's encoders: its VAE, umT5-xxl, and CLIP ViT-H's vision half."""
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One processor: dense bfloat16 FLOP/s at its peak, and its memory."""
-
-    name: str
-    peak_flops: float
-    memory_bytes: float
-
-
-GPUS = {
-    "h100": Gpu("H100 80 GB", 989e12, 80e9),
-    "h200": Gpu("H200 141 GB", 989e12, 141e9),
-    "a100": Gpu("A100 80 GB", 312e12, 80e9),
-    "rtx4090": Gpu("RTX 4090 24 GB", 165e12, 24e9),
-    "cpu": Gpu("two CPU cores", 0.15e12, 16e9),
-}
-"""Peaks as their makers state them; the CPU's is a guess at a laptop's."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +56,9 @@ def plan_run(recipe: Recipe, *, gpu: str, gpus: int) -> RunPlan:
     Raises:
         InputError: the kind of processor is unknown.
     """
-    if gpu not in GPUS:
-        raise InputError(f"the processor {gpu!r} is unknown; use one of {', '.join(GPUS)}")
-    config, encoders, strides, defaults = _sizes(recipe)
+    processor = find_gpu(gpu)
+    base = find_sizes(recipe.model.base)
+    config, encoders, strides, defaults = base.config, dict(base.encoders), base.strides, base.defaults
     from magref.training.lora import add_lora
 
     transformer = build_transformer(config)
@@ -91,7 +67,7 @@ def plan_run(recipe: Recipe, *, gpu: str, gpus: int) -> RunPlan:
         add_lora(transformer, recipe.model.lora)
     trained = sum(p.numel() for p in transformer.parameters() if p.requires_grad)
     if recipe.model.text_encoder:
-        own = encoders.pop("text_encoder")
+        own = encoders.pop("text_encoder").parameters
         parameters, trained = parameters + own, trained + own
     sizes = recipe.data.sizes or ((defaults.width, defaults.height),)
     frames = max(recipe.data.frames or (defaults.num_frames,))
@@ -102,9 +78,9 @@ def plan_run(recipe: Recipe, *, gpu: str, gpus: int) -> RunPlan:
     forward = forward_flops(config, tokens, defaults.text_tokens)
     samples = recipe.optim.batch * recipe.optim.accumulate * gpus
     step_flops = 3 * forward * samples
-    per_day = 86400 * GPUS[gpu].peak_flops * UTILISATION * gpus / (3 * forward)
+    per_day = 86400 * processor.peak_flops * UTILISATION * gpus / (3 * forward)
     return RunPlan(
-        gpu=GPUS[gpu],
+        gpu=processor,
         gpus=gpus,
         parameters=parameters,
         trained=trained,
@@ -117,17 +93,6 @@ def plan_run(recipe: Recipe, *, gpu: str, gpus: int) -> RunPlan:
         memory_bytes=_memory(recipe, config, parameters, trained, tokens, gpus, _encoder_bytes(recipe, encoders)),
         idle_bytes=_encoder_bytes(recipe, encoders) if recipe.data.cache is not None else 0,
     )
-
-
-def forward_flops(config: Mapping[str, Any], tokens: int, text_tokens: int) -> float:
-    """Of one pass through the transformer, two for each multiplication and addition."""
-    dim = config["num_attention_heads"] * config["attention_head_dim"]
-    image_tokens = 257 if config.get("image_dim") else 0
-    context = text_tokens + image_tokens
-    self_attention = 4 * tokens**2 * dim + 8 * tokens * dim**2
-    cross_attention = 4 * tokens * context * dim + 4 * tokens * dim**2 + 4 * context * dim**2
-    feed_forward = 4 * tokens * dim * config["ffn_dim"]
-    return float(config["num_layers"] * (self_attention + cross_attention + feed_forward))
 
 
 def plan_table(plan: RunPlan) -> Table:
@@ -151,35 +116,10 @@ def plan_table(plan: RunPlan) -> Table:
     return table
 
 
-def _sizes(recipe: Recipe) -> tuple[Mapping[str, Any], dict[str, int], Strides, GenerationDefaults]:
-    """The transformer's configuration, the encoders' parameters, and how the model generates."""
-    from magref.checkpoints.architecture import magref_14b_config
-    from magref.errors import CheckpointError
-
-    try:
-        base = find_model(recipe.model.base)
-    except CheckpointError:
-        if "14B" not in recipe.model.base:
-            raise
-        return magref_14b_config(), dict(WAN_ENCODERS), Strides(), GenerationDefaults()
-    return find_transformer(base).config, _encoders(base), base.strides, base.defaults
-
-
-def _encoders(base: Model) -> dict[str, int]:
-    if base.layout == "published":
-        from magref.checkpoints.published import published_parts
-
-        parts = published_parts(base.folder)
-        models = {"vae": parts.vae, "text_encoder": parts.text_encoder, "image_encoder": parts.image_encoder}
-        return {name: sum(math.prod(part.shape(n)) for n in part.reads) for name, part in models.items() if part}
-    stored = stored_entries(base.folder)
-    return {name: sum(math.prod(e.shape) for e in stored[name].values()) for name in WAN_ENCODERS if name in stored}
-
-
-def _encoder_bytes(recipe: Recipe, encoders: Mapping[str, int]) -> float:
+def _encoder_bytes(recipe: Recipe, encoders: Mapping[str, Network]) -> float:
     """Of the frozen models before the transformer, without what they compute: the VAE stays in float32."""
     element = 2 if recipe.optim.precision == "bf16" else 4
-    return float(sum(count * (4 if name == "vae" else element) for name, count in encoders.items()))
+    return float(sum(one.parameters * (4 if name == "vae" else element) for name, one in encoders.items()))
 
 
 def _memory(

@@ -11,8 +11,8 @@ from magref.evaluation.ablation.budget import Arm, Budget
 from magref.evaluation.stages import averaged_models, finish
 from magref.evaluation.tasks import WORLD
 from magref.pipeline import MagrefPipeline
+from magref.sizes import forward_flops
 from magref.synthetic.samples import SampleSettings, write_samples
-from magref.training.plan import forward_flops
 from magref.training.recipe import Recipe, parse_recipe
 from magref.training.setup import make_cache, prepare
 from magref.training.trainer import Report, train
