@@ -19,7 +19,8 @@ from PIL import Image
 
 from magref.cli import main
 from magref.pipeline import MagrefPipeline
-from magref.settings import GenerationDefaults
+from magref.savings import FASTER
+from magref.settings import GenerationDefaults, Savings
 from magref.sidecar import read_sidecar
 from magref.video import read_metadata, read_video
 from tiny import tiny_components
@@ -103,10 +104,21 @@ class TestGenerate:
             "width": 64, "height": 32, "num_frames": 9, "fps": 12.0, "num_inference_steps": 1, "guidance_scale": 1.5,
             "flow_shift": 4.0, "solver": "dpm++", "seed": 5, "order": "shuffled", "mask": "alpha",
             "negative_prompt": "blur", "prompt": "The dog runs.",
+            "savings": {"step_cache": 0.0, "guidance_interval": (0.0, 1.0)},
         }  # fmt: skip
         assert [r.role for r in sidecar.references] == ["object", "background"]
         assert sidecar.model.dtype == "float32"
+        assert (sidecar.model.preset, sidecar.model.quantize) == ("cpu", None)
         assert sidecar.device == "cpu"
+
+    def test_savings_are_on_record(self, here, model):
+        common = ["generate", "Go.", "dog.png", "--model", model, "--steps", 6, "--seed", 1]
+        assert magref(*common, "--faster", "--step-cache", 0.3, "--preset", "auto", "-o", "fast.mp4") == 0
+        assert read_sidecar("fast.json").settings.savings == FASTER.model_copy(update={"step_cache": 0.3})
+        assert magref(*common, "--guidance-interval", "0.5:1", "-o", "half.mp4") == 0
+        assert read_sidecar("half.json").settings.savings == Savings(guidance_interval=(0.5, 1.0))
+        assert magref("generate", "--replay", "fast.json", "-o", "again.mp4") == 0
+        assert Path("again.mp4").read_bytes() == Path("fast.mp4").read_bytes()
 
     def test_count_makes_videos_with_seeds_counting_up(self, here, model):
         assert magref("generate", "Go.", "dog.png", "--model", model, "--seed", 7, "--count", 2, "--steps", 1) == 0
@@ -236,6 +248,13 @@ class TestMistakes:
             ("Go. dog.png --device cuda:77", "--device cpu"),
             ("Go. dog.png --device abacus", "use cpu"),
             ("Go. dog.png --dtype int3", "use float32"),
+            ("Go. dog.png --preset 12gb", "use auto, 80gb, 48gb, 24gb, 16gb, cpu"),
+            ("Go. dog.png --preset 24gb --device cpu", "is for a GPU, and this runs on the CPU; use --preset cpu"),
+            ("Go. dog.png --quantize int3", "use int8, int8-dynamic, fp8 or none"),
+            ("Go. dog.png --quantize fp8 --device cpu", "int8"),
+            ("Go. dog.png --fast --faster", "choose one of them"),
+            ("Go. dog.png --step-cache 2", "from 0 to below 1"),
+            ("Go. dog.png --guidance-interval 5", "write FROM:TO"),
             ("Go. dog.png --lora nothing.safetensors", "nothing.safetensors does not exist"),
             ("Go. dog.png --lora dog.png", "dog.png"),
             ("Go. dog.png --lora dog.png:nan", "the scale nan of the LoRA dog.png"),

@@ -18,9 +18,10 @@ from magref.frames import FrameStream
 from magref.geometry import VideoShape
 from magref.models import EMBEDDED_NAME, Model, find_model, load_model, quiet_libraries, transformer_shapes
 from magref.outputs import IMAGE_ENDINGS, check_output, write_image, writing
+from magref.presets import CARDS, CPU, Preset, check_preset, choose_preset, place, with_quantization
 from magref.prompts import check_prompt
 from magref.references import Reference, file_sha256
-from magref.settings import GenerationSettings, check_references, resolve_settings
+from magref.settings import GenerationDefaults, GenerationSettings, check_references, resolve_settings
 from magref.sheets import canvas_preview, stacked_strips, video_strip
 from magref.sidecar import (
     LoraRecord,
@@ -37,6 +38,7 @@ from magref.sidecar import (
     sidecar_path,
     weights_sha256,
 )
+from magref.sizes import Sizes, find_sizes, sizes_of
 from magref.video import Frames, check_rate, write_video
 
 if TYPE_CHECKING:
@@ -65,6 +67,9 @@ class Request:
     lora: tuple[str, ...] = ()
     device: str | None = None
     dtype: str | None = None
+    preset: str | None = None
+    quantize: str | None = None
+    """In place of the preset's own; "none" for weights as they are."""
     preview: Path | None = None
     sheet: Path | None = None
     overwrite: bool = False
@@ -126,6 +131,7 @@ def replayed(path: Path, output: Path, request: Request) -> tuple[Model, list[Pl
     if (weights := sidecar.model.transformer) is not None:
         what = f"transformer {weights.path}"
         transformer = find_recorded(weights.path, base, what, weights.weights_sha256, weights_sha256)
+    recorded = sidecar.model.preset  # the first and the last put everything on the device, whichever it is
     plans = [Plan(output, sidecar.settings, reopen_references(sidecar, base), sidecar)]
     _check_outputs(plans, request)
     request = Request(
@@ -133,6 +139,8 @@ def replayed(path: Path, output: Path, request: Request) -> tuple[Model, list[Pl
         transformer=transformer,
         device=request.device or sidecar.device,
         dtype=sidecar.model.dtype,
+        preset=request.preset or (None if recorded in (CPU.name, CARDS[0].name) else recorded),
+        quantize=sidecar.model.quantize or "none",
         preview=request.preview,
         sheet=request.sheet,
         overwrite=request.overwrite,
@@ -151,6 +159,10 @@ def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
         console.print("nothing to do: all videos are there")
         return
     device, dtype, adapters = check_request(model, request)
+    largest = max((planned.settings for planned in plans), key=lambda made: made.num_frames * made.height * made.width)
+    preset = None
+    if model.layout != "hub":  # a hub model's sizes are known once it is loaded
+        preset = request_preset(request, device, dtype, lambda: find_sizes(str(model.folder)), largest)
     if request.preview is not None:
         write_image(canvas_preview(plans[0].canvas()), request.preview, overwrite=request.overwrite)
         console.print(f"wrote {request.preview}", markup=False)
@@ -163,8 +175,8 @@ def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"loading {model.name}", total=None)
-        with memory_errors(f"{model.name} on {device}", "use another --device or --dtype, or offloading from Python"):
-            pipeline, record = load_pipeline(model, request, device, dtype, adapters)
+        with memory_errors(f"{model.name} on {device}", "use --preset auto, or another --device or --dtype"):
+            pipeline, record = load_pipeline(model, request, device, dtype, adapters, preset)
         strips = []
         for number, planned in enumerate(plans, 1):
             if planned.record is not None and record.weights_sha256 != planned.record.model.weights_sha256:
@@ -217,9 +229,13 @@ def check_request(model: Model, request: Request) -> tuple[torch.device, torch.d
     """Device, precision and adapters of a request, every file of it looked into; before any weights load."""
     from magref.checkpoints.lora import check_lora
     from magref.placement import choose_device, choose_dtype
+    from magref.quantization import check_quantization
 
-    device = choose_device(request.device)
+    device = choose_device("cpu" if request.device is None and request.preset == CPU.name else request.device)
     dtype = choose_dtype(device, request.dtype)
+    check_preset(request.preset, device)
+    if (asked := with_quantization(CPU, request.quantize).quantize) is not None:
+        check_quantization(asked, device)
     adapters = [split_lora(text) for text in request.lora]
     if adapters and model.layout != "hub":  # a hub model's shapes are known once it is loaded
         shapes = transformer_shapes(model)
@@ -230,10 +246,30 @@ def check_request(model: Model, request: Request) -> tuple[torch.device, torch.d
     return device, dtype, adapters
 
 
+def request_preset(
+    request: Request,
+    device: torch.device,
+    dtype: torch.dtype,
+    sizes: Callable[[], Sizes],
+    settings: GenerationDefaults,
+) -> Preset:
+    """By which preset a request is run; errors as `choose_preset` raises."""
+    element = dtype.itemsize
+    return choose_preset(request.preset, device, sizes, settings, element=element, quantize=request.quantize)
+
+
 def load_pipeline(
-    model: Model, request: Request, device: torch.device, dtype: torch.dtype, adapters: list[tuple[Path, float]]
+    model: Model,
+    request: Request,
+    device: torch.device,
+    dtype: torch.dtype,
+    adapters: list[tuple[Path, float]],
+    preset: Preset | None = None,
 ) -> tuple[MagrefPipeline, ModelRecord]:
-    """The pipeline of a request that was checked, and the record of its weights."""
+    """The pipeline of a request that was checked, and the record of its weights.
+
+    Without a preset the request's own is chosen for videos as the model makes them by default.
+    """
     from magref.checkpoints.lora import read_lora
 
     quiet_libraries()
@@ -246,7 +282,9 @@ def load_pipeline(
         pipeline.load_lora_weights(read_lora(path, shapes), adapter_name=f"lora{index}")
     if adapters:
         pipeline.set_adapters([f"lora{k}" for k in range(len(adapters))], [scale for _, scale in adapters])
-    pipeline.to(device)
+    if preset is None:
+        preset = request_preset(request, device, dtype, lambda: sizes_of(pipeline), model.defaults)
+    place(pipeline, preset, device)
     pipeline.set_progress_bar_config(disable=True)
     transformer = None
     if request.transformer is not None:
@@ -256,6 +294,8 @@ def load_pipeline(
         name=model.name if model.layout == "hub" or model.name == EMBEDDED_NAME else str(model.folder.resolve()),
         weights_sha256=weights_sha256(model.folder),
         dtype=str(dtype).removeprefix("torch."),
+        quantize=preset.quantize,
+        preset=preset.name,
         transformer=transformer,
         lora=tuple(LoraRecord(path=str(p), sha256=file_sha256(p), scale=scale) for p, scale in adapters),
     )
@@ -278,9 +318,10 @@ def make_frames(
     pipeline: MagrefPipeline, planned: Plan, advance: Callable[[], None] = lambda: None
 ) -> tuple[FrameStream, Canvas]:
     """The frames, decoded while they are read, and the canvas behind them; `advance` is called after each step."""
-    settings = planned.settings.model_dump(exclude={"fps", "text_tokens", "mechanism"})
+    settings = planned.settings.model_dump(exclude={"fps", "text_tokens", "mechanism", "savings"})
     out = pipeline(
         references=planned.references,
+        savings=planned.settings.savings,
         output_type="latent",
         callback_on_step_end=lambda *_: advance(),
         **settings,

@@ -32,10 +32,20 @@ from magref.frames import FrameStream
 from magref.geometry import Strides, VideoShape
 from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME, check_hub_id
 from magref.parallel import Denoise, Parallel, Spread
-from magref.placement import choose_dtype, loading_dtype
+from magref.placement import choose_device, choose_dtype, loading_dtype
+from magref.presets import CPU, Preset, choose_preset, place
 from magref.prompts import check_prompt
 from magref.references import MAX_REFERENCES, ImageLike, Reference
-from magref.settings import GenerationDefaults, GenerationSettings, Solver, check_references, resolve_settings
+from magref.savings import StepCache
+from magref.settings import (
+    GenerationDefaults,
+    GenerationSettings,
+    Savings,
+    Solver,
+    check_references,
+    resolve_settings,
+)
+from magref.sizes import sizes_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -74,6 +84,8 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     _callback_tensor_inputs: ClassVar = ["latents"]
     _check_channels: ClassVar = staticmethod(check_masked_guidance)
     most_references: ClassVar[int] = MAX_REFERENCES
+    _guides_by_text_alone: ClassVar[bool] = True
+    """Whether steps without guidance are steps of one pass."""
 
     def __init__(
         self,
@@ -105,11 +117,13 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
 
         Without `torch_dtype` (or `dtype`, its new name in diffusers), weights load in the precision they were saved in,
         bfloat16 as float32 where the machine has no fast bfloat16 (a hub id: as diffusers does). The VAE always loads
-        in float32.
+        in float32. With `preset`, the networks are put on a device at once: see `place`.
 
         Raises:
             CheckpointError: no such model, or files that are missing, incomplete, or do not fit the architecture.
+            InputError, ResourceError: as `place` raises.
         """
+        preset = kwargs.pop("preset", None)
         if pretrained_model_name_or_path in (None, EMBEDDED_NAME):
             pretrained_model_name_or_path = EMBEDDED_FOLDER
         location = Path(os.path.expanduser(pretrained_model_name_or_path))
@@ -124,7 +138,10 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         if dtype is not None:
             kwargs["dtype"] = {**dtype, "vae": torch.float32}
         name = location if location.is_dir() else pretrained_model_name_or_path
-        return super().from_pretrained(str(name), **kwargs)
+        pipeline: MagrefPipeline = super().from_pretrained(str(name), **kwargs)
+        if preset is not None:
+            pipeline.place(preset)
+        return pipeline
 
     @classmethod
     def from_published(
@@ -158,6 +175,30 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             image_encoder=parts.image_encoder,
             generation_defaults=GenerationDefaults(text_tokens=parts.text_tokens).model_dump(),
         )
+
+    def place(self, preset: str = "auto", device: str | None = None, *, quantize: str | None = None) -> Preset:
+        """Put the networks, loaded and on the CPU, where a preset for the card says; see docs/speed.md.
+
+        Args:
+            preset: a name in `presets.PRESETS`, or "auto": the first by which the model's own videos fit.
+            device: as `choose_device` takes it; None: the best one here.
+            quantize: "int8", "int8-dynamic", "fp8" or "none" in place of the preset's own.
+
+        Raises:
+            InputError: preset, device or quantisation is unknown, or the preset is for another kind of device.
+            ResourceError: the card's memory does not suffice, or the package for quantised weights is missing.
+        """
+        where = choose_device("cpu" if device is None and preset == CPU.name else device)
+        chosen = choose_preset(
+            preset,
+            where,
+            lambda: sizes_of(self),
+            self.defaults,
+            element=self.transformer.dtype.itemsize,
+            quantize=quantize,
+        )
+        place(self, chosen, where)
+        return chosen
 
     def spread(self, kind: Parallel) -> None:
         """Share the sampling of each video with the other processes that torchrun started; all of them call the same.
@@ -196,6 +237,7 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         negative_prompt_embeds: torch.Tensor | None = None,
         num_videos_per_prompt: int = 1,
         callback_on_step_end: StepCallback | None = None,
+        savings: Savings | None = None,
     ) -> MagrefOutput:
         """Generate. None means the model's own default (`pipe.defaults`).
 
@@ -216,6 +258,7 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             generator: draws the noise in place of the seed; a list gives one to each video.
             prompt_embeds, negative_prompt_embeds: text features (1, n, D) or (n, D) in place of the texts.
             callback_on_step_end: called as `f(pipe, step, timestep, {"latents": ...})`; may return changed latents.
+            savings: what the sampling leaves out for time; None: nothing. `savings.FAST` and `FASTER` are bundles.
 
         Raises:
             InputError: an argument or a reference is not usable; before anything heavy runs.
@@ -239,11 +282,14 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             seed=seed,
             order=order,
             mask=mask,
+            savings=savings,
         )
+        if not self._guides_by_text_alone and settings.savings.guidance_interval != (0.0, 1.0):
+            raise InputError(f"{type(self).__name__} guides by more than text, at every step; leave out the interval")
         if output_type not in ("pil", "np", "pt", "latent"):
             raise InputError(f"output type {output_type!r} is unknown; use pil, np, pt or latent")
         shape = f"{settings.width}x{settings.height}, {settings.num_frames} frames"
-        with memory_errors(shape, "use a smaller size, fewer frames or CPU offloading"):
+        with memory_errors(shape, "use a smaller size, fewer frames or --preset auto"):
             canvas = compose_canvas(
                 references, height=settings.height, width=settings.width, order=order, seed=settings.seed, mask=mask
             )
@@ -378,9 +424,15 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     ) -> Velocity:
         """Guidance on the text alone: the references stay in both passes."""
         denoiser = self._denoiser(texts, conditioning, timesteps, settings.text_tokens)
+        steps = settings.num_inference_steps
+        unguided = [step for step in range(steps) if not settings.savings.guides(step, steps)]
+        alone = denoiser
+        if unguided and len(texts) > 1:
+            alone = self._denoiser(texts[:1], conditioning, timesteps, settings.text_tokens)
 
         def velocity(latents: torch.Tensor, step: int) -> torch.Tensor:
-            conditional, *rest = (v.float() for v in denoiser(latents, step))
+            passes = alone if step in unguided else denoiser
+            conditional, *rest = (v.float() for v in passes(latents, step))
             if not rest:
                 return conditional
             return rest[0] + settings.guidance_scale * (conditional - rest[0])
@@ -398,6 +450,9 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         """Noise -> clean latents."""
         scheduler = self._scheduler(settings)
         velocity = self._guided(settings, texts, conditioning, scheduler.timesteps)
+        if settings.savings.step_cache:
+            steps, threshold = settings.num_inference_steps, settings.savings.step_cache
+            velocity = StepCache(velocity, steps=steps, threshold=threshold)
 
         def on_step(step: int, latents: torch.Tensor) -> torch.Tensor:
             progress.update()

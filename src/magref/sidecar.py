@@ -20,7 +20,7 @@ from magref import __version__
 from magref.errors import CheckpointError, InputError
 from magref.outputs import VIDEO_ENDINGS, writing
 from magref.references import Crop, OpenReference, Reference, Role, file_sha256
-from magref.settings import GenerationSettings, Record
+from magref.settings import GenerationSettings, Quantization, Record
 from magref.video import read_metadata
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -76,6 +76,9 @@ class ModelRecord(Record):
     name: str
     weights_sha256: Sha256
     dtype: str
+    quantize: Quantization | None = None
+    preset: str | None = None
+    """By which it was put on the device; None in records from before there were presets."""
     transformer: TransformerRecord | None = None
     lora: tuple[LoraRecord, ...] = ()
 

@@ -13,6 +13,7 @@ from magref.generation import Job, Request, plan, replayed, run
 from magref.models import find_model
 from magref.outputs import VIDEO_ENDINGS
 from magref.references import Reference
+from magref.savings import chosen_savings
 
 DEFAULT_OUTPUT = Path("out.mp4")
 
@@ -64,6 +65,25 @@ def generate(
     ] = None,
     dtype: Annotated[str | None, typer.Option(metavar="float32|bfloat16|float16", help="Precision.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; none: the best one here.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|80gb|48gb|24gb|16gb|cpu", help="How it lies on the card; none: all of it. See magref plan."
+        ),
+    ] = None,
+    quantize: Annotated[
+        str | None, typer.Option(metavar="int8|int8-dynamic|fp8|none", help="The transformer in 8 bits; or not.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Save time at a small price: --step-cache 0.05.")] = False,
+    faster: Annotated[
+        bool, typer.Option("--faster", help="At a larger one: --step-cache 0.1 --guidance-interval 0.2:1.")
+    ] = False,
+    step_cache: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Steps take over velocities that would change by less.")
+    ] = None,
+    guidance_interval: Annotated[
+        str | None, typer.Option(metavar="FROM:TO", help="The share of the steps with guidance, for example 0.2:1.")
+    ] = None,
     preview: Annotated[Path | None, typer.Option(help="Write the canvas and its mask to this picture.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of the videos to this picture.")] = None,
     batch: Annotated[
@@ -81,6 +101,8 @@ def generate(
         lora=tuple(lora or ()),
         device=device,
         dtype=dtype,
+        preset=preset,
+        quantize=quantize,
         preview=preview,
         sheet=sheet,
         overwrite=overwrite,
@@ -94,6 +116,12 @@ def generate(
             "solver": solver,
             "order": order,
             "mask": mask,
+            "savings": chosen_savings(
+                fast=fast,
+                faster=faster,
+                step_cache=step_cache,
+                guidance_interval=None if guidance_interval is None else parse_interval(guidance_interval),
+            ),
             **parse_size(size),
         },
     )
@@ -107,6 +135,8 @@ def generate(
         fixed |= {"--seed": seed, "--size": size, "--frames": frames, "--steps": steps, "--lora": lora}
         fixed |= {"--guidance": guidance, "--shift": shift, "--solver": solver, "--fps": fps, "--dtype": dtype}
         fixed |= {"--negative-prompt": negative_prompt, "--transformer": transformer, "--order": order, "--mask": mask}
+        fixed |= {"--quantize": quantize, "--step-cache": step_cache, "--guidance-interval": guidance_interval}
+        fixed |= {"--fast": fast or None, "--faster": faster or None}
         given = [name for name, value in fixed.items() if value is not None and value != []]
         if given or count != 1:
             raise InputError(f"--replay takes everything from the sidecar; leave out {', '.join(given) or '--count'}")
@@ -157,3 +187,12 @@ def parse_size(size: str | None) -> dict[str, int]:
     if not (width.isdecimal() and height.isdecimal()):
         raise InputError(f"--size {size!r} is no size; write width x height, for example 832x480")
     return {"width": int(width), "height": int(height)}
+
+
+def parse_interval(interval: str) -> tuple[float, float]:
+    """First and last share from "0.2:1"."""
+    try:
+        first, last = map(float, interval.split(":"))
+    except ValueError:
+        raise InputError(f"--guidance-interval {interval!r} is no interval; write FROM:TO, for example 0.2:1") from None
+    return first, last

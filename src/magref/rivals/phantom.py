@@ -52,6 +52,7 @@ class PhantomPipeline(MagrefPipeline):
     """
 
     most_references: ClassVar[int] = 4
+    _guides_by_text_alone: ClassVar[bool] = False
     _check_channels: ClassVar = staticmethod(check_text_to_video)
 
     def __init__(
