@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 
 from pairs import describe_machine
 
-AIM_S = 20
+AIM_S = 10
 STAGES = ("import", "load", "text and canvas", "sample", "decode", "write")
 
 STOPWATCH = """
