@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 
-from magref import MagrefPipeline
+from magref import MagrefPipeline, Reference
 from magref.denoiser import Denoiser, PlainDenoiser
 from magref.errors import InputError
-from magref.parallel import Spread, TokenShare, shard_text_encoder
+from magref.generation import Job, Request, plan, run
+from magref.models import find_model
+from magref.parallel import Spread, TokenShare, check_processes, shard_text_encoder
+from magref.sidecar import read_sidecar
+from magref.video import read_video, write_video
 from test_denoiser import TIMESTEPS, random, relative
 from tiny import GOLDEN, TEXT_DIM, tiny_components, tiny_text_encoder, tiny_transformer
 
@@ -108,6 +113,34 @@ def passes_made(team):
 
 def test_each_half_makes_one_pass(pair):
     assert pair.run(passes_made) == [[1], [1]]
+
+
+def test_a_number_of_processes_that_does_not_suit_is_refused():
+    check_processes("ulysses", 3)
+    with pytest.raises(InputError, match="two passes cannot be shared by 3 processes; use an even number, or ulysses"):
+        check_processes("guidance", 3)
+
+
+def written(team, folder, out, seed):
+    model = find_model(str(folder))
+    jobs = [Job(out, "a dog runs", [Reference(str(path)) for path in REFS], seed)]
+    with patch("magref.settings.secrets.randbelow", return_value=100 + team.rank):
+        request = Request(device="cpu", dtype="float32", parallel="ulysses", sheet=out.with_name("sheet.png"))
+        run(model, plan(model, jobs, request), request)
+
+
+@pytest.mark.parametrize("seed", [5, None], ids=["seed", "first one's seed"])
+def test_the_first_process_decides_and_writes(pair, base, tmp_path, seed):
+    out = tmp_path / "out.mp4"
+    pair.run(written, base, out, seed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "out.mp4", "sheet.png"]
+    record = read_sidecar(tmp_path / "out.json")
+    assert record.settings.seed == (100 if seed is None else seed)
+    pipe = MagrefPipeline.from_pretrained(base, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    frames = pipe("a dog runs", REFS, seed=record.settings.seed).frames
+    alone = write_video(frames, tmp_path / "alone.mp4", fps=record.fps)
+    assert np.abs(read_video(out)[0].astype(float) - read_video(alone)[0]).mean() < 1
 
 
 def refused(team):

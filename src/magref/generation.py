@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,8 @@ class Request:
     lora: tuple[str, ...] = ()
     device: str | None = None
     dtype: str | None = None
+    parallel: str | None = None
+    """How the processes that torchrun started share each video; see `parallel.Parallel`."""
     preset: str | None = None
     quantize: str | None = None
     """In place of the preset's own; "none" for weights as they are."""
@@ -151,10 +153,30 @@ def replayed(path: Path, output: Path, request: Request) -> tuple[Model, list[Pl
 def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
     """Make and write the planned videos, showing progress.
 
+    With `request.parallel` every process of torchrun calls this; the first one's plans are made, and it alone writes.
+
     Raises:
         MagrefError: as the pipeline and the writers raise; videos already written stay.
     """
-    console = Console(stderr=True)
+    if request.parallel is None:
+        _run(model, plans, request)
+        return
+    from magref.parallel import check_processes
+    from magref.training.parallel import Team
+
+    team = Team.join(request.device and request.device.partition(":")[0])
+    try:
+        check_processes(request.parallel, team.world)
+        plans = team.first(lambda: plans)
+        request = replace(request, device=str(team.device))
+        _run(model, plans, request if team.leads else replace(request, preview=None, sheet=None), leads=team.leads)
+        team.wait()
+    finally:
+        team.leave()
+
+
+def _run(model: Model, plans: Sequence[Plan], request: Request, *, leads: bool = True) -> None:
+    console = Console(stderr=True, quiet=not leads)
     if not plans:
         console.print("nothing to do: all videos are there")
         return
@@ -177,6 +199,8 @@ def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
         task = progress.add_task(f"loading {model.name}", total=None)
         with memory_errors(f"{model.name} on {device}", "use --preset auto, or another --device or --dtype"):
             pipeline, record = load_pipeline(model, request, device, dtype, adapters, preset)
+        if request.parallel is not None:
+            pipeline.spread(request.parallel)
         strips = []
         for number, planned in enumerate(plans, 1):
             if planned.record is not None and record.weights_sha256 != planned.record.model.weights_sha256:
@@ -185,6 +209,8 @@ def run(model: Model, plans: Sequence[Plan], request: Request) -> None:
             progress.reset(task, total=planned.settings.num_inference_steps, description=name)
             frames: Frames | FrameStream
             frames, canvas = make_frames(pipeline, planned, lambda: progress.advance(task))
+            if not leads:
+                continue
             progress.update(task, description=f"writing {name}")
             if request.sheet is not None:
                 frames = frames.array()

@@ -92,21 +92,14 @@ class Spread:
         Raises:
             InputError: the number of processes does not suit the way or the transformer's heads.
         """
-        if kind not in get_args(Parallel):
-            raise InputError(f"parallel way {kind!r} is unknown; use {' or '.join(get_args(Parallel))}")
-        if not dist.is_initialized():
-            raise InputError(
-                "there is one process only; start several, as by torchrun --nproc-per-node 2 -m magref ..."
-            )
-        world, rank = dist.get_world_size(), dist.get_rank()
+        world = dist.get_world_size() if dist.is_initialized() else 1
+        check_processes(kind, world)
         halves = 2 if kind == "guidance" else 1
-        if world % halves:
-            raise InputError(f"two passes cannot be shared by {world} processes; use an even number, or ulysses")
         sharing = world // halves
         if heads % sharing:
             fitting = " or ".join(str(n * halves) for n in range(2, heads + 1) if heads % n == 0)
             raise InputError(f"{heads} heads cannot be shared by {sharing} processes; use {fitting} processes")
-        half, place = divmod(rank, sharing)
+        half, place = divmod(dist.get_rank(), sharing)
         # Every process takes part in making every group.
         sequences = [dist.new_group(list(range(h * sharing, (h + 1) * sharing))) for h in range(halves)]
         opposites = [dist.new_group([p + h * sharing for h in range(halves)]) for p in range(sharing)]
@@ -126,6 +119,16 @@ class Spread:
             return both
 
         return denoise
+
+
+def check_processes(kind: str, world: int) -> None:
+    """Raise InputError unless so many processes can share videos in this way."""
+    if kind not in get_args(Parallel):
+        raise InputError(f"parallel way {kind!r} is unknown; use {' or '.join(get_args(Parallel))}")
+    if world == 1:
+        raise InputError("there is one process only; start several, as by torchrun --nproc-per-node 2 -m magref ...")
+    if kind == "guidance" and world % 2:
+        raise InputError(f"two passes cannot be shared by {world} processes; use an even number, or ulysses")
 
 
 def shard_text_encoder(text_encoder: Any) -> None:

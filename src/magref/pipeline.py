@@ -31,7 +31,7 @@ from magref.flow import make_scheduler, sample
 from magref.frames import FrameStream
 from magref.geometry import Strides, VideoShape
 from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME, check_hub_id
-from magref.parallel import Denoise, Parallel, Spread
+from magref.parallel import Denoise, Spread, shard_text_encoder
 from magref.placement import choose_device, choose_dtype, loading_dtype
 from magref.presets import CPU, Preset, choose_preset, place
 from magref.prompts import check_prompt
@@ -200,10 +200,11 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         place(self, chosen, where)
         return chosen
 
-    def spread(self, kind: Parallel) -> None:
+    def spread(self, kind: str) -> None:
         """Share the sampling of each video with the other processes that torchrun started; all of them call the same.
 
-        Every one needs the same prompt, references, settings and seed, and gets the same latents.
+        Every one needs the same prompt, references, settings and seed, and gets the same latents. The text encoder's
+        weights are spread over all of them, unless it is offloaded.
 
         Args:
             kind: "ulysses": all processes share the tokens; "guidance": half of them make each pass.
@@ -212,6 +213,8 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             InputError: there is one process only, or their number does not suit the transformer's heads.
         """
         self._spread = Spread.over(kind, self.transformer.config.num_attention_heads)
+        if not any(hasattr(part, "_hf_hook") or hasattr(part, "_diffusers_hook") for part in self.text_encoder.modules()):
+            shard_text_encoder(self.text_encoder)
 
     @torch.no_grad()
     def __call__(

@@ -65,6 +65,10 @@ def generate(
     ] = None,
     dtype: Annotated[str | None, typer.Option(metavar="float32|bfloat16|float16", help="Precision.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; none: the best one here.")] = None,
+    parallel: Annotated[
+        str | None,
+        typer.Option(metavar="ulysses|guidance", help="Several GPUs: torchrun --nproc-per-node 2 -m magref generate ..."),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -100,6 +104,7 @@ def generate(
         transformer=transformer,
         lora=tuple(lora or ()),
         device=device,
+        parallel=parallel,
         dtype=dtype,
         preset=preset,
         quantize=quantize,
