@@ -213,7 +213,9 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             InputError: there is one process only, or their number does not suit the transformer's heads.
         """
         self._spread = Spread.over(kind, self.transformer.config.num_attention_heads)
-        if not any(hasattr(part, "_hf_hook") or hasattr(part, "_diffusers_hook") for part in self.text_encoder.modules()):
+        if not any(
+            hasattr(part, "_hf_hook") or hasattr(part, "_diffusers_hook") for part in self.text_encoder.modules()
+        ):
             shard_text_encoder(self.text_encoder)
 
     @torch.no_grad()

@@ -67,7 +67,9 @@ def generate(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; none: the best one here.")] = None,
     parallel: Annotated[
         str | None,
-        typer.Option(metavar="ulysses|guidance", help="Several GPUs: torchrun --nproc-per-node 2 -m magref generate ..."),
+        typer.Option(
+            metavar="ulysses|guidance", help="Several GPUs: torchrun --nproc-per-node 2 -m magref generate ..."
+        ),
     ] = None,
     preset: Annotated[
         str | None,
