@@ -140,6 +140,7 @@ def replayed(path: Path, output: Path, request: Request) -> tuple[Model, list[Pl
         lora=tuple(lora),
         transformer=transformer,
         device=request.device or sidecar.device,
+        parallel=request.parallel,
         dtype=sidecar.model.dtype,
         preset=request.preset or (None if recorded in (CPU.name, CARDS[0].name) else recorded),
         quantize=sidecar.model.quantize or "none",
