@@ -1,5 +1,6 @@
 """What `magref plan` predicts: counted without data, equal to what is measured with data where that can be."""
 
+import json
 from collections import deque
 from dataclasses import replace
 
@@ -13,7 +14,15 @@ from magref.capacity import _IN_TILES, _WHOLE, GPUS
 from magref.checkpoints.architecture import magref_14b_config
 from magref.cli import main
 from magref.conditioning import Conditioning, decode_pieces, encode_video
-from magref.costs import UTILISATION, Processor, costs_table, count_working, find_processor, predict
+from magref.costs import (
+    UTILISATION,
+    Processor,
+    costs_table,
+    count_working,
+    find_processor,
+    measured_steps,
+    predict,
+)
 from magref.denoiser import Denoiser, PlainDenoiser
 from magref.errors import InputError
 from magref.geometry import VideoShape
@@ -175,6 +184,20 @@ def test_memory_grows_with_the_tokens():
     assert large.step == pytest.approx(21 / 9 * small.step, rel=0.05)
     assert small.encode < large.encode < 1.1 * small.encode
     assert small.decode == large.decode  # piece by piece
+
+
+def test_what_was_measured_on_a_card_is_told_for_that_card(tmp_path):
+    row = {"what": "guided step", "ours": "ours", "ours_s": 4.9}
+    rows = [row, {**row, "ours": "ours, fp8", "ours_s": None}, {**row, "what": "one block"}]
+    records = [{"hardware": {"gpu": "NVIDIA H200"}, "rows": rows}, {"hardware": {}, "rows": [row]}]
+    (tmp_path / "all-nvidia-h200.json").write_text(json.dumps(records))
+    assert measured_steps(GPUS["h200"], tmp_path) == {None: 4.9}
+    assert measured_steps(GPUS["h100"], tmp_path) == measured_steps(None, tmp_path) == {}
+    assert measured_steps(GPUS["h200"], tmp_path / "nowhere") == {}
+    (cost,) = predict(SHALLOW, DEFAULTS, CARDS[:1], GPUS["h200"])
+    assert cost.measured_step_s is None  # another model
+    table = costs_table([replace(cost, measured_step_s=4.9)], find_processor("h200"))
+    assert "measured 4.9 s" in next(iter(table.columns[-3].cells))
 
 
 # --- as people see it ------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,8 +38,8 @@ from magref.denoiser import Denoiser, PlainDenoiser
 from magref.geometry import LatentShape, Strides, VideoShape
 from magref.placement import choose_device, choose_dtype
 from magref.presets import Preset, card_memory
-from magref.settings import GenerationDefaults
-from magref.sizes import IMAGE_TOKENS, Sizes, forward_flops, linear_flops
+from magref.settings import GenerationDefaults, Quantization
+from magref.sizes import IMAGE_TOKENS, Sizes, forward_flops, linear_flops, published_sizes
 from magref.training.loading import build_transformer
 
 UTILISATION = 0.5
@@ -47,6 +48,11 @@ engine 0.66."""
 HOST_BYTES_S, STREAM_BYTES_S = 8e9, 20e9
 """From the CPU's memory to the card, at once and ahead of use; assumptions for PCIe 4.0."""
 
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+_STEP = "guided step"
+_KINDS: dict[str, Quantization | None] = {"ours": None, "ours, fp8": "fp8"}
+"""The names of what is looked for there."""
+_MEASURED_SHAPE, _MEASURED_GUIDANCE = VideoShape(81, 480, 832), 5.0
 _META = torch.device("meta")
 _EVEN = 3
 """The latent frame from which on encoding takes evenly more memory and work."""
@@ -86,12 +92,17 @@ def find_processor(name: str | None = None) -> Processor:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a video takes by one preset; the seconds are predicted, and None where the processor is not known."""
+    """What a video takes by one preset; the seconds are predicted, and None where the processor is not known.
+
+    `measured_step_s` is what a step of this size took on this card with the transformer on it, where a benchmark of
+    this repository has measured that.
+    """
 
     preset: Preset
     memory: Memory
     step_s: float | None
     video_s: float | None
+    measured_step_s: float | None = None
 
     def fits(self, memory_bytes: float) -> bool:
         """Whether a card with so much memory suffices."""
@@ -106,6 +117,10 @@ def predict(
     `element` is the size of a weight in bytes: 2, or 4 for a processor without fast bfloat16.
     """
     shape = VideoShape(settings.num_frames, settings.height, settings.width)
+    measured: Mapping[Quantization | None, float] = {}
+    same_model = sizes.parameters("transformer") == published_sizes().parameters("transformer")
+    if same_model and (shape, settings.guidance_scale) == (_MEASURED_SHAPE, _MEASURED_GUIDANCE):
+        measured = measured_steps(gpu)
     costs = []
     for preset in presets:
         working, coding = count_working(sizes, shape, preset, guided=settings.guidance_scale != 1, element=element)
@@ -116,8 +131,26 @@ def predict(
             streamed = sum(sizes.parameters(n) * element for n in preset.streamed if n != "transformer")
             coding_s = coding / (gpu.peak_flops / 2 * UTILISATION)  # the VAE in float32: half the rate at best
             video_s = settings.num_inference_steps * step_s + coding_s + 2 * streamed / HOST_BYTES_S
-        costs.append(Cost(preset, memory, step_s, video_s))
+        resident = "transformer" not in preset.streamed
+        costs.append(Cost(preset, memory, step_s, video_s, measured.get(preset.quantize) if resident else None))
     return costs
+
+
+def measured_steps(gpu: Gpu | None, folder: Path = RESULTS) -> dict[Quantization | None, float]:
+    """Seconds of a guided step of the published model by its weights, as `benchmarks/gpu` has measured it on this card.
+
+    Empty for other cards, and where the package is installed without its repository.
+    """
+    found: dict[Quantization | None, float] = {}
+    for path in sorted(folder.glob("*.json")):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        for record in stored if isinstance(stored, list) else [stored]:
+            if gpu is None or known_gpu(record.get("hardware", {}).get("gpu", "")) is not gpu:
+                continue
+            for row in record["rows"]:
+                if row["what"] == _STEP and row["ours"] in _KINDS and row["ours_s"] is not None:
+                    found[_KINDS[row["ours"]]] = row["ours_s"]
+    return found
 
 
 def count_working(
@@ -144,6 +177,8 @@ def costs_table(costs: Sequence[Cost], processor: Processor) -> Table:
         sizes = [cost.memory.networks.get(name, 0) for name in _NETWORKS]
         sizes += [max(working.encode, working.step, working.decode), cost.memory.peak, cost.memory.host]
         times = ["unknown" if time is None else _duration(time) for time in (cost.step_s, cost.video_s)]
+        if cost.measured_step_s is not None:
+            times[0] += f", measured {_duration(cost.measured_step_s)}"
         fits = "yes" if cost.fits(processor.memory_bytes) else "no"
         table.add_row(cost.preset.name, *(f"{size / 1e9:.1f}" for size in sizes), *times, fits)
     return table
@@ -153,7 +188,7 @@ _NETWORKS = {"transformer": "DiT", "text_encoder": "text", "image_encoder": "ima
 _CAPTION = (
     "In GB, 10^9 bytes: of each network what is on the card while it works; work, what is computed, at the stage that "
     "takes most; peak, all together; beside, in the CPU's memory. "
-    f"Everything is predicted, time from the arithmetic at {UTILISATION:.0%} of the card's peak; nothing was measured."
+    f"All is predicted, time from the arithmetic at {UTILISATION:.0%} of the card's peak, but for what reads measured."
 )
 
 
