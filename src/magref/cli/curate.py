@@ -75,8 +75,9 @@ def curate(
     from magref.curation.running.engines import Engine, LocalEngine
     from magref.curation.running.options import read_settings
     from magref.curation.running.run import curate as run
+    from magref.curation.running.run import needs_models
     from magref.curation.running.sources import find_sources
-    from magref.curation.running.work import forget_failed
+    from magref.curation.running.work import Work, forget_failed
     from magref.dataset.format import DatasetInfo
 
     console = Console(stderr=True, highlight=False)
@@ -99,6 +100,10 @@ def curate(
         raise InputError("no dataset was named; give its folder with --output")
     output = Path(os.path.abspath(output.expanduser()))
     work = Path(os.path.abspath((work or beside(output)).expanduser()))
+    sources = find_sources(given)
+    if retry_failed and work.exists():
+        count = forget_failed(work)
+        console.print(f"{count} videos are looked at again", markup=False)
     make: MakeModels
     if truth is not None:
         from magref.curation.truth import TruthModels
@@ -108,14 +113,12 @@ def curate(
         from magref.models import quiet_libraries
 
         quiet_libraries()
-        make = PretrainedModels(
+        pretrained = PretrainedModels(
             device=device, folders=_folders(model or []), captioner=captioner, faces=faces, server=caption_server,
-            server_model=server_model, fetch=None if engine == "ray" else _fetcher(console, yes),
+            server_model=server_model, fetch=_fetcher(console, yes),
         )  # fmt: skip
-    sources = find_sources(given)
-    if retry_failed and work.exists():
-        count = forget_failed(work)
-        console.print(f"{count} videos are looked at again", markup=False)
+        # Asked for now, not after the hours of the first stage; and on a cluster, here.
+        make = pretrained.ready() if needs_models(Work(work), sources) else pretrained
     runs: Engine
     if engine == "ray":
         from magref.curation.running.cluster import RayEngine

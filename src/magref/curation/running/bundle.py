@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -72,11 +73,21 @@ class PretrainedModels:
     keep: int = 1
     fetch: Callable[..., object] | None = None
 
-    def names(self) -> Sequence[str]:
-        """The catalogue's entries that are needed whatever the device."""
-        own = [] if self.server or not self.captioner else [self.captioner]
-        return [*own, "grounding-dino-base", "sam2.1-hiera-large", "clip-vit-l14", "aesthetic-predictor", self.faces,
-                "meanshape_68"]  # fmt: skip
+    def ready(self) -> PretrainedModels:
+        """The same with all weights fetched and their folders named whole, so that it can be called from anywhere.
+
+        Raises:
+            CheckpointError: weights are not here, and may not or could not be fetched.
+            ResourceError: the device's memory suffices for no captioner.
+        """
+        names = ["clip-vit-l14", "aesthetic-predictor", "grounding-dino-base", "sam2.1-hiera-large", self.faces,
+                 "meanshape_68"]  # fmt: skip
+        captioner = self.captioner
+        if self.server is None:
+            captioner = self._captioner_name()
+            names.append(captioner)
+        folders = tuple((name, os.path.abspath(self._locate(name))) for name in names)
+        return replace(self, folders=folders, captioner=captioner, fetch=None)
 
     def __call__(self, settings: CurationSettings) -> Models:
         """The models; weights are found or fetched now, and loaded when they are first needed."""
@@ -92,7 +103,7 @@ class PretrainedModels:
         sizes = preset(shelf.device)
         fps = (settings.windows.fps or 16.0) / settings.windows.stride
         return Models(
-            captioner=self._captioner(shelf, self.captioner or sizes.captioner, fps, sizes.clips),
+            captioner=self._captioner(shelf, fps, sizes.clips),
             detector=GroundingDetector(
                 self._locate("grounding-dino-base"), shelf=shelf,
                 box_threshold=settings.boxes.least_score, batch=sizes.images,
@@ -111,15 +122,23 @@ class PretrainedModels:
             server=self.server,
         )  # fmt: skip
 
-    def _captioner(self, shelf: Shelf, name: str | None, fps: float, clips: int) -> Captioner:
+    def _captioner(self, shelf: Shelf, fps: float, clips: int) -> Captioner:
         from magref.curation.models.qwen import QwenCaptioner
         from magref.curation.models.server import ServerCaptioner
 
         if self.server is not None:
             return ServerCaptioner(self.server, self.server_model, fps=fps)
+        return QwenCaptioner(self._locate(self._captioner_name()), shelf=shelf, fps=fps, batch=clips)
+
+    def _captioner_name(self) -> str:
+        """The one that was named, or the one that this machine's device has room for."""
+        from magref.curation.models.presets import preset
+        from magref.placement import choose_device
+
+        name = self.captioner or preset(choose_device(self.device)).captioner
         if name is None:
             raise ResourceError("the device's memory suffices for no captioner; give a server with --caption-server")
-        return QwenCaptioner(self._locate(name), shelf=shelf, fps=fps, batch=clips)
+        return name
 
     def _head(self) -> Path:
         from magref.curation.models.catalogue import HEAD_FILE

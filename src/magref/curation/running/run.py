@@ -110,6 +110,12 @@ def curate(
     return Finished(tally.kept["sample"], tallies)
 
 
+def needs_models(work: Work, sources: Sequence[Source]) -> bool:
+    """Whether some stage with models is still to be done for one of the sources, or for one of the work's own."""
+    everything = {source.id for source in [*work.sources(), *sources]}
+    return not all(work.is_done(stage, source) for stage in _WITH_MODELS for source in everything)
+
+
 def run_stage(
     stage: str, sources: Sequence[Source], work: Work, settings: CurationSettings, *, make: MakeModels, engine: Engine,
     watch: Watch,
