@@ -113,3 +113,16 @@ def test_the_command_prints_a_plan_and_writes_nothing(videos, earlier, tmp_path,
     assert re.search(r"Rates of captions: stated;", shown)
     assert re.search(r"Rates of .*captions.*: measured in pilot", shown)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_clips_of_a_model_s_length_are_asked_for_by_its_name(videos, tmp_path, capsys):
+    def shown(*options: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["curate", str(videos), "--plan", *options])
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    usual, named = shown(), shown("--for", "magref-nano")
+    assert named == shown("--set", "windows.frames=17", "--set", "windows.fps=8")
+    assert named != usual
+    assert shown("--for", "magref-nano", "--set", "windows.frames=81", "--set", "windows.fps=16") == usual

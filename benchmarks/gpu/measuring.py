@@ -141,8 +141,9 @@ class Bench:
         self._on_row(self)
 
     def aim(self, row: Row, aim: str, *, met: bool) -> None:
-        """State an aim that is neither of a ratio nor of a time."""
-        row.aim, row.met = "; ".join(filter(None, (row.aim, aim))), met and row.met is not False
+        """State an aim and whether it was met, which tiny shapes do not tell."""
+        row.aim = "; ".join(filter(None, (row.aim, aim)))
+        row.met = None if self.tiny else met and row.met is not False
 
     def _judge(self, row: Row, most_ratio: float | None, most_s: float | None) -> None:
         if most_ratio is not None and row.ratio is not None:
@@ -232,7 +233,7 @@ def describe_row(row: Row) -> str:
     parts += [
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.notes.items()
     ]
-    if row.aim:
+    if row.met is not None:
         parts.append(f"aim {row.aim}: {'met' if row.met else 'NOT met'}")
     return "; ".join(parts)
 

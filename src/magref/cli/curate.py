@@ -36,6 +36,9 @@ def curate(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: motion.least=1.0.")
     ] = None,
+    for_model: Annotated[
+        str | None, typer.Option("--for", metavar="MODEL", help="Cut clips of this model's length and rate.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The dataset's name; none: the folder's.")] = None,
     license: Annotated[str | None, typer.Option(help="Under which the material may be used.")] = None,
     processes: Annotated[int | None, typer.Option(min=0, help="For work without models; none: one a core.")] = None,
@@ -87,12 +90,13 @@ def curate(
         else:
             _tune(Path(given[1]), changes or [])
         return
+    options = read_settings(settings, [*_length_of(for_model), *(changes or [])])
     if plan:
         from magref.cli.curate_plan import show_plan
 
         earlier = work or (beside(output) if output else None)
         show_plan(
-            find_sources(given), read_settings(settings, changes or []), earlier, server=caption_server is not None,
+            find_sources(given), options, earlier, server=caption_server is not None,
             cores=processes or _cores(), gpus=workers,
         )  # fmt: skip
         return
@@ -130,7 +134,7 @@ def curate(
         raise InputError(f"the engine {engine!r} is unknown; use local or ray")
     with Shown(console) as watch:
         finished = run(
-            sources, output, read_settings(settings, changes or []), work=work, make=make, engine=runs,
+            sources, output, options, work=work, make=make, engine=runs,
             info=DatasetInfo(name=name or output.name, license=license), watch=watch,
         )  # fmt: skip
     console.print(f"{finished.samples} samples in {output}; magref curate report {work} shows the rest", markup=False)
@@ -164,6 +168,16 @@ def _tune(folder: Path, changes: list[str]) -> None:
     for stage in TUNED:
         table.add_row(stage, str(before[stage].kept), str(after[stage].kept), str(after[stage].unmeasured))
     Console().print(table)
+
+
+def _length_of(model: str | None) -> list[str]:
+    """The changes that make clips those of a model; none where none is named."""
+    if model is None:
+        return []
+    from magref.models import find_model
+
+    defaults = find_model(model).defaults
+    return [f"windows.frames={defaults.num_frames}", f"windows.fps={defaults.fps}"]
 
 
 def _folders(given: list[str]) -> tuple[tuple[str, str], ...]:

@@ -43,8 +43,8 @@ class Scored:
         return load_scores(self.place(arm, seed, step, group))
 
     def changes(self, arm: Arm, seed: int) -> list[float]:
-        """For the first videos of two subjects, the root mean square difference, colours from 0 to 1, to the one that the
-        same noise gives with the references in reverse order; after the last mark.
+        """For the first videos of two subjects, the root mean square difference, colours from 0 to 1, to the one that
+        the same noise gives with the references in reverse order; after the last mark.
         """
         changes: list[float] = json.loads(self.order(arm, seed).read_text(encoding="utf-8"))
         return changes
