@@ -320,17 +320,17 @@ def test_evaluate_takes_a_system_and_says_why_videos_are_missing(here, capsys):
 @pytest.mark.slow
 def test_a_ray_cluster_makes_what_one_process_makes(here):
     ray = pytest.importorskip("ray", reason="Ray is not installed")
-    from magref.evaluation.ray_workers import RayEngine
+    from magref.ray_pool import RayPool
 
     make_videos(still("one"), LocalEngine(("cpu",)))
     script = f'if [ $1 = c ]; then kill -9 $PPID; sleep 9; else cp "{here}/one/a.mp4" "$2"; fi'
     try:
-        assert make_videos(still("two"), RayEngine(workers=2)).new == 6
-        finished = make_videos(by_command(script), RayEngine(workers=2))
+        assert make_videos(still("two"), RayPool(workers=2)).new == 6
+        finished = make_videos(by_command(script), RayPool(workers=2))
         Path("junk.pth").write_bytes(b"junk")  # whose hash can be taken, and which cannot be loaded
         settings = read_settings("phantom", ["weights=junk.pth"], model=str(GOLDEN / "checkpoint"))
         with pytest.raises(CheckpointError, match=r"junk\.pth"):
-            make_videos(Request(Path("cases.jsonl"), Path("three"), "phantom", settings), RayEngine(workers=2))
+            make_videos(Request(Path("cases.jsonl"), Path("three"), "phantom", settings), RayPool(workers=2))
     finally:
         ray.shutdown()
     for path in Path("one").glob("*.mp4"):

@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from magref.pipeline import MagrefPipeline
 
 
+REMEDY = "use --preset auto, or another --device or --dtype"
+"""Where the memory does not suffice."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One video that is wanted."""
@@ -181,11 +185,7 @@ def _run(model: Model, plans: Sequence[Plan], request: Request, *, leads: bool =
     if not plans:
         console.print("nothing to do: all videos are there")
         return
-    device, dtype, adapters = check_request(model, request)
-    largest = max((planned.settings for planned in plans), key=lambda made: made.num_frames * made.height * made.width)
-    preset = None
-    if model.layout != "hub":  # a hub model's sizes are known once it is loaded
-        preset = request_preset(request, device, dtype, lambda: find_sizes(str(model.folder)), largest)
+    check_request(model, request)
     if request.preview is not None:
         write_image(canvas_preview(plans[0].canvas()), request.preview, overwrite=request.overwrite)
         console.print(f"wrote {request.preview}", markup=False)
@@ -198,8 +198,8 @@ def _run(model: Model, plans: Sequence[Plan], request: Request, *, leads: bool =
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(f"loading {model.name}", total=None)
-        with memory_errors(f"{model.name} on {device}", "use --preset auto, or another --device or --dtype"):
-            pipeline, record = load_pipeline(model, request, device, dtype, adapters, preset)
+        with memory_errors(model.name, REMEDY):
+            pipeline, record = load_pipeline(model, request, largest(plans))
         if request.parallel is not None:
             pipeline.spread(request.parallel)
         strips = []
@@ -217,13 +217,22 @@ def _run(model: Model, plans: Sequence[Plan], request: Request, *, leads: bool =
                 frames = frames.array()
                 strips.append(video_strip(frames, canvas.image))
             sidecar = make_sidecar(planned, canvas, record, str(pipeline.device), len(frames))
-            _write(sidecar, frames, planned, overwrite=request.overwrite)
-            seed = planned.settings.seed
-            console.print(f"wrote {planned.output} ({len(frames)} frames, seed {seed})", soft_wrap=True, markup=False)
+            write_planned(sidecar, frames, planned, overwrite=request.overwrite)
+            console.print(describe_made(planned, len(frames)), soft_wrap=True, markup=False)
     if request.sheet is not None:
         sheet = stacked_strips(strips, [planned.settings.prompt for planned in plans])
         write_image(sheet, request.sheet, overwrite=request.overwrite)
         console.print(f"wrote {request.sheet}", markup=False)
+
+
+def largest(plans: Sequence[Plan]) -> GenerationSettings:
+    """The settings of the video that takes the most memory."""
+    return max((planned.settings for planned in plans), key=lambda made: made.num_frames * made.height * made.width)
+
+
+def describe_made(planned: Plan, frames: int) -> str:
+    """What to say of a video that was written."""
+    return f"wrote {planned.output} ({frames} frames, seed {planned.settings.seed})"
 
 
 def _check_outputs(plans: Sequence[Plan], request: Request) -> None:
@@ -273,44 +282,34 @@ def check_request(model: Model, request: Request) -> tuple[torch.device, torch.d
     return device, dtype, adapters
 
 
-def request_preset(
-    request: Request,
-    device: torch.device,
-    dtype: torch.dtype,
-    sizes: Callable[[], Sizes],
-    settings: GenerationDefaults,
-) -> Preset:
-    """By which preset a request is run; errors as `choose_preset` raises."""
-    element = dtype.itemsize
-    return choose_preset(request.preset, device, sizes, settings, element=element, quantize=request.quantize)
-
-
 def load_pipeline(
-    model: Model,
-    request: Request,
-    device: torch.device,
-    dtype: torch.dtype,
-    adapters: list[tuple[Path, float]],
-    preset: Preset | None = None,
+    model: Model, request: Request, biggest: GenerationDefaults | None = None
 ) -> tuple[MagrefPipeline, ModelRecord]:
-    """The pipeline of a request that was checked, and the record of its weights.
+    """The pipeline of a request, which is checked first, and the record of its weights.
 
-    Without a preset the request's own is chosen for videos as the model makes them by default.
+    A preset is chosen for videos of up to the size of `biggest`; None: as the model makes them by default.
     """
     from magref.checkpoints.lora import read_lora
 
+    device, dtype, adapters = check_request(model, request)
+
+    def chosen(sizes: Callable[[], Sizes]) -> Preset:
+        wanted, element = biggest or model.defaults, dtype.itemsize
+        return choose_preset(request.preset, device, sizes, wanted, element=element, quantize=request.quantize)
+
     quiet_libraries()
-    pipeline = load_model(model, dtype, transformer_file=request.transformer)
-    if model.layout == "hub":
+    if model.layout == "hub":  # whose sizes and shapes are known once it is loaded
+        pipeline = load_model(model, dtype, transformer_file=request.transformer)
+        preset = chosen(lambda: sizes_of(pipeline))
         shapes = {name: tuple(tensor.shape) for name, tensor in pipeline.transformer.state_dict().items()}
     else:
+        preset = chosen(lambda: find_sizes(str(model.folder)))
+        pipeline = load_model(model, dtype, transformer_file=request.transformer)
         shapes = transformer_shapes(model)
     for index, (path, _) in enumerate(adapters):
         pipeline.load_lora_weights(read_lora(path, shapes), adapter_name=f"lora{index}")
     if adapters:
         pipeline.set_adapters([f"lora{k}" for k in range(len(adapters))], [scale for _, scale in adapters])
-    if preset is None:
-        preset = request_preset(request, device, dtype, lambda: sizes_of(pipeline), model.defaults)
     place(pipeline, preset, device)
     pipeline.set_progress_bar_config(disable=True)
     transformer = None
@@ -372,7 +371,7 @@ def make_sidecar(planned: Plan, canvas: Canvas, model: ModelRecord, device: str,
     )
 
 
-def _write(sidecar: Sidecar, frames: Frames | FrameStream, planned: Plan, *, overwrite: bool) -> None:
+def write_planned(sidecar: Sidecar, frames: Frames | FrameStream, planned: Plan, *, overwrite: bool) -> None:
     """The video with the record inside it, and the sidecar, which alone can hold the video's hash; both or neither."""
     record_path = sidecar_path(planned.output)
     with writing(planned.output, overwrite=overwrite) as video, writing(record_path, overwrite=overwrite) as record:

@@ -57,9 +57,9 @@ def run(
     if engine == "ray":
         if device is not None:
             raise InputError("--device is for this machine alone; with --engine ray give --gpus")
-        from magref.evaluation.ray_workers import RayEngine
+        from magref.ray_pool import RayPool
 
-        runs = RayEngine(address, workers, gpus)
+        runs = RayPool(address, workers, gpus)
     elif engine == "local":
         from magref.evaluation.workers import LocalEngine
 

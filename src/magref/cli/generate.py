@@ -95,6 +95,12 @@ def generate(
     batch: Annotated[
         Path | None, typer.Option(help="Make a video for each case of a .jsonl or key@@prompt@@img .txt file.")
     ] = None,
+    engine: Annotated[str, typer.Option(help="With --batch: local, or ray for a Ray cluster.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="The Ray cluster's address; none: RAY_ADDRESS, or one of this machine.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Ray workers, each with the model loaded.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each of these.")] = 0,
     replay: Annotated[
         Path | None, typer.Option(help="Make a video again from its sidecar (.json) or from the video itself.")
     ] = None,
@@ -132,6 +138,10 @@ def generate(
             **parse_size(size),
         },
     )
+    if engine not in ("local", "ray"):
+        raise InputError(f"the engine {engine!r} is unknown; use local or ray")
+    if engine == "ray" and batch is None:
+        raise InputError("--engine ray is for many videos; give their prompts and pictures with --batch FILE")
     if replay is not None:
         fixed: dict[str, object] = {
             "a prompt": prompt,
@@ -164,7 +174,14 @@ def generate(
             for path, own_seed in numbered(folder / f"{case.id}.mp4", seed, count)
         ]
         found = find_model(model)
-        run(found, plan(found, jobs, request, skip_finished=True), request)
+        plans = plan(found, jobs, request, skip_finished=True)
+        if engine == "ray":
+            from magref.generation_ray import run_on_ray
+            from magref.ray_pool import RayPool
+
+            run_on_ray(found, plans, request, RayPool(address, workers, gpus))
+        else:
+            run(found, plans, request)
         return
     if prompt is None:
         raise InputError('give a prompt and reference pictures: magref generate "The dog runs." dog.jpg -o out.mp4')

@@ -18,7 +18,8 @@ _OUTPUT = Annotated[Path, typer.Option("--output", "-o", help="The folder to wri
 _SIZE = Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels.")]
 _SPLIT = Annotated[str, typer.Option(help="train or held-out: identities, motions and words that train never has.")]
 _SEED = Annotated[int, typer.Option(min=0, help="Another seed gives other samples.")]
-_SIMPLE = Annotated[bool, typer.Option("--simple", help="One subject, six motions, a static camera.")]
+_SIMPLE = Annotated[bool, typer.Option("--simple", help="Six motions before a static camera; one subject.")]
+_SUBJECTS = Annotated[int | None, typer.Option(min=1, max=3, help="At most; none: 3, with --simple 1.")]
 _DEVICE = Annotated[str, typer.Option(help="cpu or cuda.")]
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ def synthesize(
     split: _SPLIT = "train",
     seed: _SEED = 0,
     simple: _SIMPLE = False,
+    subjects: _SUBJECTS = None,
     references: Annotated[int, typer.Option(min=1, max=16, help="Reference pictures of each subject.")] = 3,
     batch: Annotated[int, typer.Option(min=1, help="Clips rendered at once.")] = 16,
     device: _DEVICE = "cpu",
@@ -47,9 +49,9 @@ def synthesize(
     from magref.synthetic.samples import SampleSettings, write_samples
 
     height, width = _size(size, SampleSettings().height, SampleSettings().width)
-    world = (SIMPLE if simple else WorldConfig()).model_copy(
-        update={"references": references, "reference_px": max(96, height // 2)}
-    )
+    world = SIMPLE if simple else WorldConfig()
+    changes = {"references": references, "reference_px": max(96, height // 2)}
+    world = world.model_copy(update=changes | {"max_subjects": subjects or world.max_subjects})
     settings = _settings(
         SampleSettings, frames=frames, height=height, width=width, fps=fps, seed=seed, split=_split(split), world=world
     )

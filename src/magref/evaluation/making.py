@@ -71,6 +71,10 @@ class Job:
             return _failed(case, "failed", str(error))
         return Outcome(case.id)
 
+    def died(self, case: Case, why: str) -> Outcome:
+        """The outcome where the process ended over it."""
+        return _failed(case, "died", why)
+
     def _make(self, system: System, case: Case) -> None:
         video = self.videos / f"{case.id}{ENDING}"
         seed = seed_of(case.id, self.made_by.seed)
@@ -96,7 +100,7 @@ class Job:
 class Engine(Protocol):
     """Runs a job over cases; yields what came of each as soon as it is known, in any order."""
 
-    def each(self, job: Job, cases: Sequence[Case]) -> Iterator[Outcome]:
+    def each(self, job: Job, cases: Sequence[Case], /) -> Iterator[Outcome]:
         """See above; raises what concerns all cases."""
 
 

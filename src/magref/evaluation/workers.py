@@ -1,4 +1,4 @@
-"""Where videos are made: in this process, or in one process for each device; on a Ray cluster see `ray_workers.py`."""
+"""Where videos are made: in this process, or in one for each device; for a Ray cluster see `magref.ray_pool`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from typing import Any
 from magref.batch import Case
 from magref.errors import MagrefError, ResourceError
 from magref.evaluation.making import Job, Outcome
-from magref.evaluation.videos import Failure
 
 READY = "ready"
 """A process's first word, once its system is loaded; outcomes follow, or an error that concerns all cases."""
@@ -106,7 +105,7 @@ class _Worker:
             raise ResourceError(f"{how} while it loaded the system; look above for its words, or try fewer devices")
         self.case = None
         self._start()
-        return Outcome(case.id, Failure(case=case.id, reason="died", why=f"{how}; memory may not have sufficed"))
+        return self._job.died(case, f"{how}; memory may not have sufficed")
 
     def stop(self) -> None:
         """Have the process end; one that is at work drops it and leaves nothing half written."""

@@ -16,7 +16,7 @@ from magref.curation.running.bundle import MakeModels
 from magref.curation.running.engines import GROUP, Died, Many, One
 from magref.curation.running.sources import Source
 from magref.curation.settings import CurationSettings
-from magref.errors import ResourceError
+from magref.ray_pool import connect
 
 if TYPE_CHECKING:
     import ray.data
@@ -26,30 +26,15 @@ _RETRIES = 1
 """Of a video whose worker died: a machine may have been taken away."""
 
 
-def connect(address: str | None, processes: int | None = None) -> None:
-    """Join a cluster, or start one; see `RayEngine`. A process that has joined one stays with it.
-
-    Raises:
-        ResourceError: Ray is not installed.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise ResourceError("Ray is not installed; run pip install 'magref[ray]'") from None
-    if not ray.is_initialized():
-        given = {} if address else {"num_cpus": processes}
-        ray.init(address=address, log_to_driver=False, include_dashboard=False, **given)
-
-
 @dataclass
 class RayEngine:
     """An `Engine`.
 
     Attributes:
-        address: of the cluster; None: that of RAY_ADDRESS, or a cluster of this machine alone, started now.
+        address: see `connect`.
         workers: how many hold models.
         gpus: of each of these.
-        processes: cores of a cluster that is started now; None: all.
+        processes: see `connect`.
     """
 
     address: str | None = None

@@ -107,10 +107,8 @@ def _check_own(settings: OwnSettings) -> dict[str, str]:
 
 def _open_own(settings: OwnSettings, device: str | None) -> PipelineSystem:
     model = find_model(settings.model)
-    request = settings.request(device)
-    where, dtype, adapters = check_request(model, request)
-    with memory_errors(f"{model.name} on {where}", REMEDY):
-        pipeline, record = load_pipeline(model, request, where, dtype, adapters)
+    with memory_errors(model.name, REMEDY):
+        pipeline, record = load_pipeline(model, settings.request(device))
     return PipelineSystem("magref", pipeline, settings, record)
 
 
