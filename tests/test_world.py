@@ -22,7 +22,7 @@ from magref.synthetic.footage import FootageSettings, read_truth, render_film, w
 from magref.synthetic.identities import KINDS, describe, draw_subjects, kind_of
 from magref.synthetic.motions import BASIC, MOTIONS, possible
 from magref.synthetic.places import NAMES, PLACES, draw_places, place_of
-from magref.synthetic.plans import SIMPLE, WorldConfig, plan_scene
+from magref.synthetic.plans import SIMPLE, STAGED, WorldConfig, plan_scene
 from magref.synthetic.samples import SampleSettings, write_samples
 from magref.synthetic.scenes import boxes_of
 from magref.synthetic.shapes import ellipse
@@ -267,6 +267,32 @@ class TestTruth:
     def test_the_simple_world_is_simple(self, simple):
         assert all(len(t.subjects) == 1 and t.camera == "static" and not t.occluded for t in simple.truths)
         assert {s.motion for _, _, s in subjects_of(simple)} == set(BASIC)
+
+    def test_in_the_staged_world_number_kind_and_motion_say_where_a_subject_is(self):
+        paths: dict[tuple, list[np.ndarray]] = {}
+        for plan in plans("train", 400, STAGED):
+            low = tuple(s.stands and plan.place is not None for s in plan.subjects)
+            for n, subject in enumerate(plan.subjects):
+                key = (len(plan.subjects), n, subject.motion, subject.kind.name, low[n])
+                paths.setdefault(key, []).append(np.stack([subject.track.x, subject.track.y, subject.track.size]))
+        several = [found for found in paths.values() if len(found) > 1]
+        assert len(several) > 20
+        for found in several:
+            assert all(np.array_equal(found[0], other) for other in found[1:])
+        for plan in plans("train", 200, STAGED):
+            assert len(plan.subjects) < 2 or plan.subjects[0].track.x.mean() < plan.subjects[1].track.x.mean()
+
+    def test_in_the_staged_world_references_show_what_the_clip_shows(self):
+        config = STAGED.model_copy(update={"motions": ("still",)})
+        shown = render_scenes(range(24), **SIZE, seed=2, config=config)
+        near = []
+        for b, truth in enumerate(shown.truths):
+            if truth.place is not None:
+                free = ~shown.masks[b].any(dim=(0, 1))
+                difference = shown.frames[b, 0].int() - shown.backgrounds[b].int()
+                near.append((difference.abs().amax(dim=0)[free] <= 2).float().mean().item())
+        assert len(near) > 5
+        assert min(near) > 0.95
 
     def test_settings_are_strict(self):
         for bad in ({"motions": ("hops",)}, {"max_subjects": 4}, {"colour": 1}, {"motions": ("waves",)}):

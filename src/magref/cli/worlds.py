@@ -19,7 +19,8 @@ _SIZE = Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels."
 _SPLIT = Annotated[str, typer.Option(help="train or held-out: identities, motions and words that train never has.")]
 _SEED = Annotated[int, typer.Option(min=0, help="Another seed gives other samples.")]
 _SIMPLE = Annotated[bool, typer.Option("--simple", help="Six motions before a static camera; one subject.")]
-_SUBJECTS = Annotated[int | None, typer.Option(min=1, max=3, help="At most; none: 3, with --simple 1.")]
+_STAGED = Annotated[bool, typer.Option("--staged", help="Simple, and caption and references determine the clip.")]
+_SUBJECTS = Annotated[int | None, typer.Option(min=1, max=3, help="At most; none: 3, with --simple 1, --staged 2.")]
 _DEVICE = Annotated[str, typer.Option(help="cpu or cuda.")]
 T = TypeVar("T")
 
@@ -39,19 +40,24 @@ def synthesize(
     split: _SPLIT = "train",
     seed: _SEED = 0,
     simple: _SIMPLE = False,
+    staged: _STAGED = False,
     subjects: _SUBJECTS = None,
-    references: Annotated[int, typer.Option(min=1, max=16, help="Reference pictures of each subject.")] = 3,
+    references: Annotated[
+        int | None, typer.Option(min=1, max=16, help="Pictures of each subject; none: 3, with --staged 1.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Clips rendered at once.")] = 16,
     device: _DEVICE = "cpu",
 ) -> None:
     """Write samples 0 to COUNT - 1 of the world, or those of them that are missing."""
-    from magref.synthetic.plans import SIMPLE, WorldConfig
+    from magref.synthetic.plans import SIMPLE, STAGED, WorldConfig
     from magref.synthetic.samples import SampleSettings, write_samples
 
+    if simple and staged:
+        raise InputError("--staged is --simple and more; leave one out")
     height, width = _size(size, SampleSettings().height, SampleSettings().width)
-    world = SIMPLE if simple else WorldConfig()
-    changes = {"references": references, "reference_px": max(96, height // 2)}
-    world = world.model_copy(update=changes | {"max_subjects": subjects or world.max_subjects})
+    world = STAGED if staged else SIMPLE if simple else WorldConfig()
+    counts = {"max_subjects": subjects or world.max_subjects, "references": references or world.references}
+    world = world.model_copy(update=counts | {"reference_px": max(96, height // 2)})
     settings = _settings(
         SampleSettings, frames=frames, height=height, width=width, fps=fps, seed=seed, split=_split(split), world=world
     )

@@ -91,7 +91,9 @@ def add_sample(writer: DatasetWriter, name: str, scenes: Scenes, row: int, setti
     subjects, masks = [], {}
     for n, known in enumerate(truth.subjects):
         key = f"{known.kind}-{n + 1}"
-        pictures = [NewPicture(cut_out(picture)) for picture in scenes.references[row, n]]
+        # A staged clip shows a subject at a fixed share of its whole picture's size.
+        drawn = as_image if settings.world.staged else cut_out
+        pictures = [NewPicture(drawn(picture)) for picture in scenes.references[row, n]]
         subjects.append(
             NewSubject(key, known.role, pictures, known.label, known.span, identity=f"{known.kind}-{known.identity}")
         )
@@ -120,9 +122,14 @@ def add_sample(writer: DatasetWriter, name: str, scenes: Scenes, row: int, setti
     )
 
 
+def as_image(picture: torch.Tensor) -> Image.Image:
+    """(4, S, S) uint8 RGBA -> all of it."""
+    return Image.fromarray(picture.permute(1, 2, 0).cpu().numpy())
+
+
 def cut_out(picture: torch.Tensor) -> Image.Image:
     """(4, S, S) uint8 RGBA -> what is visible of it, with a little room."""
-    image = Image.fromarray(picture.permute(1, 2, 0).cpu().numpy())
+    image = as_image(picture)
     box = image.getchannel("A").point(lambda alpha: 255 if alpha > 25 else 0).getbbox()
     if box is None:
         return image

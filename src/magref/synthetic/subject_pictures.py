@@ -42,11 +42,13 @@ def reference_pictures(
     shown = [(b, n, subject) for b, plan in enumerate(plans) for n, subject in enumerate(plan.subjects)]
     numbers = [(plans[b].index * 4 + n) * 16 + r for b, n, _ in shown for r in range(count)]
     traits = Traits(numbers, f"reference {seed} {split}")
-    view = any_view(traits)
+    view = plain_view(len(numbers)) if config.staged else any_view(traits)
     if not config.lighting:
         view = in_light(view, plain_view(len(numbers)))
     person = np.repeat([s.kind.family == "person" for _, _, s in shown], count)
-    close = person & traits.chance("close", 0.4)  # of people also portraits, as the paper's faces are
+    close = person & traits.chance(
+        "close", 0.0 if config.staged else 0.4
+    )  # of people also portraits, as the paper's faces are
     view = replace(
         view,
         zoom=np.where(close, view.zoom * 1.75, view.zoom).astype(np.float32),

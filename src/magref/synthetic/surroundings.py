@@ -23,7 +23,7 @@ def other_view(traits: Traits, config: WorldConfig) -> View:
     view = plain_view(len(traits))
     if config.lighting:
         view = lit(view, traits, "background light", 0.6)
-    return replace(view, zoom=traits.uniform("background zoom", 1.0, 1.2))
+    return view if config.staged else replace(view, zoom=traits.uniform("background zoom", 1.0, 1.2))
 
 
 def backdrops(
