@@ -14,7 +14,7 @@ from magref.synthetic.motions import BASIC, MOTIONS, Track, possible, track
 from magref.synthetic.palette import NAMES as COLOUR_NAMES
 from magref.synthetic.places import PLACES, place_of
 from magref.synthetic.splits import Split, combination_is_held_out, nth_identity
-from magref.synthetic.traits import Choices, Middle
+from magref.synthetic.traits import Choices
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -116,37 +116,23 @@ def plan_scene(
     grounded = sort is not None and PLACES[sort].ground
     colour = choices.of("colour", COLOUR_NAMES)
 
-    order = list(range(count))
-    if not config.staged:
-        order.sort(key=lambda n: choices.uniform(f"slot {n}"))
+    order = sorted(range(count), key=lambda n: choices.uniform(f"slot {n}"))
     subjects = []
     for n, (identity, kind, motion) in enumerate(zip(identities, kinds, motions, strict=True)):
-        c = (Middle if config.staged else Choices)(index * 4 + n, f"subject {seed} {split}")
-        speed = c.uniform("speed", 0.75, 1.35)
-        size = (0.0, c.uniform("size", 0.64, 0.8), c.uniform("size", 0.54, 0.68), c.uniform("size", 0.46, 0.6))[count]
-        if motion in ("grows", "shrinks"):
-            size *= c.uniform("large", 1.2, 1.35)
-        slot = (order[n] - (count - 1) / 2) * 2 * aspect * 0.82 / count
-        room = max(aspect - 0.6 * size, 0.1)
-        travel_x = min(2 * aspect * c.uniform("travel", 0.40, 0.48) * (0.75 + 0.25 * speed), 2 * room)
-        travel_y = c.uniform("travel", 0.8, 0.95)
-        reach = travel_x / 2 if motion in ("left", "right") else 0.36 * travel_x if motion == "circles" else 0.0
-        # Who crosses the frame starts from its slot as far as there is room.
-        x = max(-room + reach, min(room - reach, slot + c.uniform("aside", -0.1, 0.1) * aspect))
-        ground = c.uniform("ground", 0.66, 0.9)
+        c = Choices(index * 4 + n, f"subject {seed} {split}")
         stands = kind.grounded and motion not in ("up", "down", "circles", "spins")
         low = stands and grounded
-        y = ground - FOOT * size if low else c.uniform("middle", -0.1, 0.1)
-        if kind.gait == "flies" and motion not in ("up", "down"):
-            y = c.uniform("high", -0.4, 0.0)
+        if config.staged:
+            way = _on_stage(n, count, motion, low=low)
+        else:
+            way = _anywhere(c, order[n], count, kind, motion, aspect, low=low)
         subjects.append(
             SubjectPlan(
-                identity, kind, motion, speed,
-                track(kind, motion, frames=frames, x=x, y=y, size=size, travel=(travel_x, travel_y), speed=speed,
-                      mirror=-1 if c.chance("mirror", 0.5) else 1, phase=c.uniform("phase"),
-                      growth=c.uniform("growth", 1.9, 2.2)),
-                depth=ground if low else c.uniform("depth"),
-                stands=stands and (grounded or place is None),
+                identity, kind, motion, way.speed,
+                track(kind, motion, frames=frames, x=way.x, y=way.y, size=way.size, travel=way.travel, speed=way.speed,
+                      mirror=way.mirror, phase=way.phase, growth=way.growth),
+                depth=way.depth,
+                stands=stands and (grounded or place is None) and not config.staged,
             )
         )  # fmt: skip
     named = choices.chance("colour named", 0.75)
@@ -164,6 +150,58 @@ def plan_scene(
         occluder=choices.integer("occluder sort", 4) if choices.chance("occluder", config.occlusion) else None,
         caption=text, new=new,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Where a subject is and how it goes, as `track` takes it; `depth` as in `SubjectPlan`."""
+
+    x: float
+    y: float
+    size: float
+    travel: tuple[float, float]
+    growth: float
+    speed: float
+    mirror: int
+    phase: float
+    depth: float
+
+
+def _anywhere(c: Choices, slot: int, count: int, kind: Kind, motion: str, aspect: float, *, low: bool) -> _Way:
+    """By chance; `slot` is its place among `count` from left to right, `low` whether it stands on a ground."""
+    speed = c.uniform("speed", 0.75, 1.35)
+    size = (0.0, c.uniform("size", 0.64, 0.8), c.uniform("size", 0.54, 0.68), c.uniform("size", 0.46, 0.6))[count]
+    if motion in ("grows", "shrinks"):
+        size *= c.uniform("large", 1.2, 1.35)
+    room = max(aspect - 0.6 * size, 0.1)
+    travel_x = min(2 * aspect * c.uniform("travel", 0.40, 0.48) * (0.75 + 0.25 * speed), 2 * room)
+    travel_y = c.uniform("travel", 0.8, 0.95)
+    reach = travel_x / 2 if motion in ("left", "right") else 0.36 * travel_x if motion == "circles" else 0.0
+    # Who crosses the frame starts from its slot as far as there is room.
+    aside = (slot - (count - 1) / 2) * 2 * aspect * 0.82 / count + c.uniform("aside", -0.1, 0.1) * aspect
+    ground = c.uniform("ground", 0.66, 0.9)
+    y = ground - FOOT * size if low else c.uniform("middle", -0.1, 0.1)
+    if kind.gait == "flies" and motion not in ("up", "down"):
+        y = c.uniform("high", -0.4, 0.0)
+    return _Way(
+        x=max(-room + reach, min(room - reach, aside)), y=y, size=size, travel=(travel_x, travel_y),
+        growth=c.uniform("growth", 1.9, 2.2), speed=speed, mirror=-1 if c.chance("mirror", 0.5) else 1,
+        phase=c.uniform("phase"), depth=ground if low else c.uniform("depth"),
+    )  # fmt: skip
+
+
+def _on_stage(n: int, count: int, motion: str, *, low: bool) -> _Way:
+    """The same for all n-th subjects of `count` with this motion.
+
+    Sizes and ways are quarters and halves of the frame's height: at magref-nano's 17 frames of 96x64 pixels a subject
+    moves by 16 or 8 pixels from one latent frame to the next, and is as large as it is on the canvas beside a place.
+    Tokens are 16 pixels wide, so that what moves is copied from token to token, and need not be painted anew.
+    """
+    size, side, apart = ((0.75, 2.0, 0.0), (0.5, 1.0, 1.5), (0.5, 1.0, 1.0))[count - 1]
+    if motion in ("grows", "shrinks"):
+        size *= 4 / 3
+    x, y = (n - (count - 1) / 2) * apart, 0.25 if low else 0.0
+    return _Way(x, y, size, (side, 1.0), growth=2.0, speed=1.0, mirror=1, phase=0.0, depth=0.5)
 
 
 def _identities(choices: Choices, count: int, split: Split, config: WorldConfig) -> tuple[int, ...]:

@@ -100,14 +100,6 @@ class Choices:
         return options[-1]
 
 
-class Middle(Choices):
-    """Nothing left to chance: the middle of every range, and never what happens in less than half of all cases."""
-
-    def uniform(self, name: str, low: float = 0.0, high: float = 1.0) -> float:
-        """Halfway between them."""
-        return (low + high) / 2
-
-
 def _mix_one(value: int) -> int:
     value &= _MASK
     value = (value ^ (value >> 30)) * int(_MIX_1) & _MASK
