@@ -271,9 +271,9 @@ class TestTruth:
     def test_in_the_staged_world_number_kind_and_motion_say_where_a_subject_is(self):
         paths: dict[tuple, list[np.ndarray]] = {}
         for plan in plans("train", 400, STAGED):
-            low = tuple(s.stands and plan.place is not None for s in plan.subjects)
+            ground = plan.place is not None and PLACES[place_of(plan.place)].ground
             for n, subject in enumerate(plan.subjects):
-                key = (len(plan.subjects), n, subject.motion, subject.kind.name, low[n])
+                key = (len(plan.subjects), n, subject.motion, subject.kind.name, ground)
                 paths.setdefault(key, []).append(np.stack([subject.track.x, subject.track.y, subject.track.size]))
         several = [found for found in paths.values() if len(found) > 1]
         assert len(several) > 20
