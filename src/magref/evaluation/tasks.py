@@ -18,7 +18,7 @@ from magref.references import Reference
 from magref.sheets import video_strip
 from magref.synthetic.motions import BASIC
 from magref.synthetic.plans import WorldConfig
-from magref.synthetic.samples import cut_out
+from magref.synthetic.samples import picture_of
 from magref.synthetic.world import render_scenes
 from magref.video import Frames
 
@@ -53,7 +53,7 @@ System: TypeAlias = Callable[[Task, int], Made]
 
 
 def tasks(group: Group, count: int, *, world: WorldConfig = WORLD) -> list[Task]:
-    """The first tasks of a group, always the same."""
+    """The first tasks of a group in that world, always the same."""
     config = world.model_copy(update={"max_subjects": 3, "pictures": 1.0 if group.background else 0.0, "references": 1})
     found: list[Task] = []
     start = 0
@@ -66,7 +66,8 @@ def tasks(group: Group, count: int, *, world: WorldConfig = WORLD) -> list[Task]
                 continue
             known = [
                 CaseSubject(
-                    Reference(cut_out(scenes.references[row, n, 0]), role=one.role, label=one.label), one.motion
+                    Reference(picture_of(scenes.references[row, n, 0], world), role=one.role, label=one.label),
+                    one.motion,
                 )
                 for n, one in enumerate(truth.subjects)
             ]

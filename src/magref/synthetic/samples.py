@@ -91,9 +91,7 @@ def add_sample(writer: DatasetWriter, name: str, scenes: Scenes, row: int, setti
     subjects, masks = [], {}
     for n, known in enumerate(truth.subjects):
         key = f"{known.kind}-{n + 1}"
-        # A staged clip shows a subject at a fixed share of its whole picture's size.
-        drawn = as_image if settings.world.staged else cut_out
-        pictures = [NewPicture(drawn(picture)) for picture in scenes.references[row, n]]
+        pictures = [NewPicture(picture_of(picture, settings.world)) for picture in scenes.references[row, n]]
         subjects.append(
             NewSubject(key, known.role, pictures, known.label, known.span, identity=f"{known.kind}-{known.identity}")
         )
@@ -120,6 +118,11 @@ def add_sample(writer: DatasetWriter, name: str, scenes: Scenes, row: int, setti
             made_by=f"magref {__version__}",
         ),
     )
+
+
+def picture_of(picture: torch.Tensor, world: WorldConfig) -> Image.Image:
+    """(4, S, S) uint8 RGBA -> a reference: cut out, but not for staged clips, which are drawn to its whole size."""
+    return as_image(picture) if world.staged else cut_out(picture)
 
 
 def as_image(picture: torch.Tensor) -> Image.Image:
