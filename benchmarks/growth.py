@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from magref import MagrefPipeline
+from magref.accounting import measured_bytes
 from magref.conditioning import Conditioning, decode_pieces, encode_video
 from magref.costs import count_working
 from magref.denoiser import Denoiser
@@ -138,14 +139,7 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int:
         before = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(profile_memory=True) as profile:
-        run()
-    now = peak = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            peak = max(peak, now)
-    return peak
+    return measured_bytes(run)
 
 
 def describe(point: Point) -> str:

@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 
 from magref import autoencoder
-from magref.accounting import Use, use_of
+from magref.accounting import Use, measured_bytes, use_of
 from magref.capacity import _IN_TILES, _WHOLE, GPUS
 from magref.checkpoints.architecture import magref_14b_config
 from magref.cli import main
@@ -41,18 +41,6 @@ VAE = {
 DEFAULTS = GenerationDefaults()
 SHALLOW = replace(published_sizes(), config=magref_14b_config() | {"num_layers": 2})
 """The published model with two of its forty blocks, which are quicker to count."""
-
-
-def measured_bytes(compute) -> int:
-    """The most that torch's allocator gave out at once, above what was there before."""
-    with torch.no_grad(), torch.profiler.profile(profile_memory=True) as profile:
-        compute()
-    now = peak = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            peak = max(peak, now)
-    return peak
 
 
 # --- counted against measured ----------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from magref.cli import main
+from magref.errors import ResourceError
 from magref.generation import Plan, Request
-from magref.generation_ray import Outcome, run_on_ray
+from magref.generation_ray import Outcome, Videos, run_on_ray
 from magref.models import find_model
 from magref.ray_pool import RayPool
 from magref.settings import resolve_settings
@@ -70,11 +71,26 @@ def test_a_video_that_fails_is_named_and_the_others_are_made(capsys, tmp_path):
     model = find_model()
     settings = resolve_settings(model.defaults, model.strides, prompt="x", seed=1)
     plans = [Plan(tmp_path / f"{number}.mp4", settings, []) for number in range(3)]
-    with pytest.raises(Exception, match="1 of 3 videos failed, see above; the same command makes these alone"):
+    with pytest.raises(ResourceError, match="1 of 3 videos failed, see above; the same command makes these alone"):
         run_on_ray(model, plans, Request(), Pool())
     said = capsys.readouterr().err
     assert "1.mp4 failed: it died" in said
     assert all(f"{number}.mp4 (5 frames, seed 1)" in said for number in (0, 2))
+
+
+def test_what_only_the_workers_can_do_is_not_asked_of_this_machine(capsys, tmp_path):
+    """The machine that starts a run on a cluster of GPUs may have none."""
+    model = find_model()
+    settings = resolve_settings(model.defaults, model.strides, prompt="x", seed=1)
+    run_on_ray(model, [Plan(tmp_path / "0.mp4", settings, [])], Request(quantize="fp8"), Pool())
+    assert "0.mp4 (5 frames, seed 1)" in capsys.readouterr().err
+
+
+def test_a_machine_without_the_folder_says_so():
+    model = find_model()
+    settings = resolve_settings(model.defaults, model.strides, prompt="x", seed=1)
+    with pytest.raises(ResourceError, match="nowhere is not on every machine; start in a folder that all share"):
+        Videos(model, Request(), settings, Path("/nowhere")).open(None)
 
 
 @pytest.mark.parametrize(

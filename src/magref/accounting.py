@@ -45,6 +45,18 @@ def use_of(compute: Callable[[], object]) -> Use:
     return Use(counter.peak, counter.flops)
 
 
+def measured_bytes(compute: Callable[[], object]) -> int:
+    """`Use.peak_bytes` measured on a CPU: the most that torch's allocator gave out at once, above what was before."""
+    with torch.no_grad(), torch.profiler.profile(profile_memory=True) as profile:
+        compute()
+    now = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            peak = max(peak, now)
+    return peak
+
+
 class _Counter(TorchDispatchMode):
     """Counts the bytes of every storage from the operation that makes it to the moment nothing refers to it."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,7 +15,6 @@ from magref.generation import (
     REMEDY,
     Plan,
     Request,
-    check_request,
     describe_made,
     largest,
     load_pipeline,
@@ -44,9 +45,15 @@ class Videos:
     model: Model
     request: Request
     largest: GenerationSettings
+    folder: Path
+    """To which relative paths refer, and stay relative in the sidecars."""
 
     def open(self, device: str | None) -> tuple[MagrefPipeline, ModelRecord]:
         """Load the pipeline."""
+        try:
+            os.chdir(self.folder)
+        except OSError:
+            raise ResourceError(f"{self.folder} is not on every machine; start in a folder that all share") from None
         with memory_errors(self.model.name, REMEDY):
             return load_pipeline(self.model, self.request, self.largest)
 
@@ -75,6 +82,8 @@ class Videos:
 def run_on_ray(model: Model, plans: Sequence[Plan], request: Request, pool: RayPool) -> None:
     """Make the planned videos on the pool's workers. One that fails is named, and the others are made.
 
+    The request is checked where it runs: the machine that asks may have no GPU.
+
     Raises:
         InputError: the request asks for what is of one process alone.
         ResourceError: some videos failed; or Ray is not installed, or its workers cannot load the model.
@@ -86,12 +95,11 @@ def run_on_ray(model: Model, plans: Sequence[Plan], request: Request, pool: RayP
     if not plans:
         console.print("nothing to do: all videos are there")
         return
-    check_request(model, request)
     failed = 0
     columns = (TextColumn("videos"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("videos", total=len(plans))
-        for outcome in pool.each(Videos(model, request, largest(plans)), plans):
+        for outcome in pool.each(Videos(model, request, largest(plans), Path.cwd()), plans):
             progress.advance(task)
             if outcome.problem is None:
                 console.print(describe_made(outcome.planned, outcome.frames), markup=False)

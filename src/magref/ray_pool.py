@@ -5,11 +5,9 @@ Every machine must see the files that are read and written under the same paths.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from magref.errors import ResourceError
@@ -73,14 +71,11 @@ class RayPool:
         connect(self.address)
         import ray
 
-        folder = Path.cwd()
-
         class Worker:
             loaded: Any = None
 
             def load(self) -> None:
                 if self.loaded is None:
-                    os.chdir(folder)  # to which relative paths refer
                     self.loaded = work.open(None)
 
             def make(self, item: Item) -> Result:

@@ -43,8 +43,8 @@ class WorldConfig(Record):
     identities: Annotated[int, Field(ge=1, le=2**40)] = 1_000_000
     """How many identities a split has."""
     staged: bool = False
-    """Caption and references determine the clip: subjects stand in the caption's order, as large and as far from
-    where they go as their number and motion say, and look as on their references."""
+    """Caption and references determine the clip: subjects stand in the caption's order, their number and motion say
+    how large they are and where they go, and nothing differs in light from the references."""
 
     @field_validator("motions")
     @classmethod
@@ -60,7 +60,7 @@ SIMPLE = WorldConfig(max_subjects=1, motions=BASIC, camera=0.0, occlusion=0.0, s
 
 
 STAGED = SIMPLE.model_copy(update={"max_subjects": 2, "lighting": False, "references": 1, "staged": True})
-"""One or two subjects in clips that nothing is left to chance in: what a small model learns in hours."""
+"""One or two subjects in clips that leave nothing to chance: meant for small models and little time."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,8 @@ def _on_stage(n: int, count: int, motion: str, *, low: bool) -> _Way:
 
     Sizes and ways are quarters and halves of the frame's height: at magref-nano's 17 frames of 96x64 pixels a subject
     moves by 16 or 8 pixels from one latent frame to the next, and is as large as it is on the canvas beside a place.
-    Tokens are 16 pixels wide, so that what moves is copied from token to token, and need not be painted anew.
+    Tokens are 16 pixels wide: so that what moves may be copied from token to token. Whether a small model learns
+    sooner by that is not measured.
     """
     size, side, apart = ((0.75, 2.0, 0.0), (0.5, 1.0, 1.5), (0.5, 1.0, 1.0))[count - 1]
     if motion in ("grows", "shrinks"):

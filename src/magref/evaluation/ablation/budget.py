@@ -16,17 +16,15 @@ class Budget:
 
     base_samples: int = 4000
     base_steps: int = 4000
-    samples: int = 1600
-    steps: int = 600
-    marks: tuple[int, ...] = (150, 300, 600)
+    samples: int = 2400
+    steps: int = 1200
+    marks: tuple[int, ...] = (300, 600, 1200)
     """Steps after which each run is measured."""
     seeds: tuple[int, ...] = (0, 1)
-    canvases: int = 2
+    canvases: int = 3
     batch: int = 16
-    cases: int = 24
+    cases: int = 32
     """Videos of each group."""
-    orders: int = 12
-    """Of two subjects, so many are made once more with their references in reverse order."""
     shown: int = 3
     """Of these, so many are kept to be looked at."""
     compile: bool = True
@@ -42,7 +40,6 @@ QUICK = Budget(
     canvases=1,
     batch=2,
     cases=2,
-    orders=2,
     shown=1,
     compile=False,
 )

@@ -43,8 +43,8 @@ class Scored:
         return load_scores(self.place(arm, seed, step, group))
 
     def changes(self, arm: Arm, seed: int) -> list[float]:
-        """For the first videos of two subjects, the root mean square difference, colours from 0 to 1, to the one that
-        the same noise gives with the references in reverse order; after the last mark.
+        """For each video of two subjects, the root mean square difference, colours from 0 to 1, to the one that the
+        same noise gives with the references in reverse order; after the last mark.
         """
         changes: list[float] = json.loads(self.order(arm, seed).read_text(encoding="utf-8"))
         return changes
@@ -68,7 +68,7 @@ def measure_run(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:
             )
             print(f"{arm.folder(seed)} step {step}: measured {name}", flush=True)
         if step == last:
-            changes = _order_changes(pipeline, tasks(GROUPS["two"], budget.orders))
+            changes = _order_changes(pipeline, tasks(GROUPS["two"], budget.cases))
             with writing(scored.order(arm, seed), overwrite=True) as temporary:
                 temporary.write_text(json.dumps(changes), encoding="utf-8")
 
