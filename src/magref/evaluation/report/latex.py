@@ -29,6 +29,7 @@ def latex(contents: Contents) -> str:
         r"% needs \usepackage{booktabs}; made by magref bench report",
         r"\begin{table*}[t]",
         r"\centering",
+        r"\setlength{\belowcaptionskip}{6pt}",  # most classes have none above a table
         rf"\caption{{{escaped(f'{contents.title}. ' + ' '.join(sentences(contents)))}}}",
         r"\label{tab:magref-scores}",
         r"\small",
