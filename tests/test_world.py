@@ -22,7 +22,7 @@ from magref.synthetic.footage import FootageSettings, read_truth, render_film, w
 from magref.synthetic.identities import KINDS, describe, draw_subjects, kind_of
 from magref.synthetic.motions import BASIC, MOTIONS, possible
 from magref.synthetic.places import NAMES, PLACES, draw_places, place_of
-from magref.synthetic.plans import SIMPLE, STAGED, WorldConfig, plan_scene
+from magref.synthetic.plans import COLOURS, SIMPLE, STAGED, WorldConfig, plan_scene
 from magref.synthetic.samples import SampleSettings, write_samples
 from magref.synthetic.scenes import boxes_of
 from magref.synthetic.shapes import ellipse
@@ -293,6 +293,28 @@ class TestTruth:
                 near.append((difference.abs().amax(dim=0)[free] <= 2).float().mean().item())
         assert len(near) > 5
         assert min(near) > 0.95
+
+    def test_a_disguised_subject_has_exchanged_colours_in_clip_and_reference(self):
+        plain, changed = (
+            render_scenes(range(8), **SIZE, seed=2, config=STAGED.model_copy(update={"disguised": share}))
+            for share in (0.0, 1.0)
+        )
+        torch.testing.assert_close(changed.masks, plain.masks)
+        for b, _, _ in subjects_of(plain):
+            one, other = plain.references[b, 0, 0].int(), changed.references[b, 0, 0].int()
+            (colours,) = [c for c in COLOURS if (one[list(c)] - other[:3]).abs().max() <= 1]
+            mask = plain.masks[b, 0, 0]
+            seen, before = changed.frames[b, 0][:, mask].float(), plain.frames[b, 0][:, mask].float()
+            assert (before[list(colours)] - seen).abs().median() <= 2
+            assert (changed.frames[b, 0] == plain.frames[b, 0])[:, ~plain.masks[b].any(dim=0)[0]].float().mean() > 0.8
+
+    def test_the_caption_of_a_disguised_subject_does_not_say_what_it_looks_like(self):
+        for plan in plans("train", 300, STAGED.model_copy(update={"disguised": 1.0})):
+            for subject, span in zip(plan.subjects, plan.caption.spans, strict=True):
+                words = describe(subject.identity)
+                telling = (*words.adjectives, *words.having, *words.wearing)
+                label = f" {plan.caption.text[slice(*span)].lower()} "
+                assert not any(f" {said} " in label for said in telling)
 
     def test_settings_are_strict(self):
         for bad in ({"motions": ("hops",)}, {"max_subjects": 4}, {"colour": 1}, {"motions": ("waves",)}):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from magref.synthetic.identities import Kind, describe
+from magref.synthetic.identities import Family, Kind, describe
 from magref.synthetic.places import PLACES
 from magref.synthetic.splits import HELD_OUT_WORDS
 from magref.synthetic.traits import Choices
@@ -69,6 +69,10 @@ _PHRASES = {
     "sways": ("sway", "sway from side to side", "rock from side to side", "wobble"),
     "waves": ("wave", "wave a hand", "wave at the camera", "wave hello", "greet us"),
 }  # fmt: skip
+_ANYTHING: dict[Family, tuple[str, ...]] = {
+    "person": ("person", "figure", "character"), "animal": ("animal", "creature", "beast"),
+    "creature": ("animal", "creature", "beast"), "thing": ("thing", "object"),
+}  # fmt: skip
 _SLOW, _FAST, _HASTE = ("slowly", "gently", "calmly"), ("quickly", "fast"), ("in a hurry", "hastily", "quickly")
 _CAMERAS = {
     "pan left": ("The camera pans left.", "The camera moves to the left."),
@@ -82,12 +86,13 @@ _BACKDROPS = ("on a {} background", "in front of a {} wall", "against a {} backg
 
 @dataclass(frozen=True)
 class Named:
-    """What a caption is told of a subject."""
+    """What a caption is told of a subject; `barely` keeps it from saying what the subject looks like."""
 
     identity: int
     kind: Kind
     motion: str
     speed: float
+    barely: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,6 +208,10 @@ def _labels(choices: Choices, subjects: Sequence[Named], new: bool) -> list[str]
 def _label(choices: Choices, subject: Named, name: str, new: bool) -> str:
     words = describe(subject.identity)
     noun = choices.of(f"{name} noun", _allowed(words.nouns, new))
+    if subject.barely:
+        if choices.chance(f"{name} anything", 0.5):
+            noun = choices.of(f"{name} any", _ANYTHING[subject.kind.family])
+        return f"the {noun}" if choices.chance(f"{name} the", 0.5) else article(noun)
     adjectives = words.adjectives if choices.chance(f"{name} adjective", 0.75) else ()
     adjective = choices.of(f"{name} which", adjectives) + " " if adjectives else ""
     if noun.split()[0] in ("little", "toy") and adjective.strip() in ("small", "young"):

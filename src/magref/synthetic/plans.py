@@ -45,6 +45,9 @@ class WorldConfig(Record):
     staged: bool = False
     """Caption and references determine the clip: subjects stand in the caption's order, their number and motion say
     how large they are and where they go, and nothing differs in light from the references."""
+    disguised: Share = 0.0
+    """How often a subject has its colours exchanged and is called by its kind alone, or by less, so that only its
+    reference says what it looks like."""
 
     @field_validator("motions")
     @classmethod
@@ -59,13 +62,20 @@ SIMPLE = WorldConfig(max_subjects=1, motions=BASIC, camera=0.0, occlusion=0.0, s
 """One subject that makes one of six motions before a static camera: what a small model learns first."""
 
 
-STAGED = SIMPLE.model_copy(update={"max_subjects": 2, "lighting": False, "references": 1, "staged": True})
+STAGED = SIMPLE.model_copy(
+    update={"max_subjects": 2, "lighting": False, "references": 1, "staged": True, "disguised": 0.6}
+)
 """One or two subjects in clips that leave nothing to chance: meant for small models and little time."""
+
+COLOURS = ((1, 0, 2), (2, 1, 0), (0, 2, 1), (1, 2, 0), (2, 0, 1))
+"""Ways to exchange red, green and blue."""
 
 
 @dataclass(frozen=True)
 class SubjectPlan:
-    """One subject of a sample; `depth` is greater the nearer it is; `stands` whether it has ground under it."""
+    """One subject of a sample; `depth` is greater the nearer it is; `stands` whether it has ground under it; `colours`
+    where its red, green and blue come from, None for itself undisguised.
+    """
 
     identity: int
     kind: Kind
@@ -74,6 +84,7 @@ class SubjectPlan:
     track: Track
     depth: float
     stands: bool
+    colours: tuple[int, int, int] | None
 
 
 @dataclass(frozen=True)
@@ -133,12 +144,13 @@ def plan_scene(
                       mirror=way.mirror, phase=way.phase, growth=way.growth),
                 depth=way.depth,
                 stands=stands and (grounded or place is None) and not config.staged,
+                colours=c.of("colours", COLOURS) if c.chance("disguised", config.disguised) else None,
             )
         )  # fmt: skip
     named = choices.chance("colour named", 0.75)
     wants_words = split == "held-out" and choices.chance("new words", 0.5)
     text = caption(
-        choices, [Named(s.identity, s.kind, s.motion, s.speed) for s in subjects], place=sort,
+        choices, [Named(s.identity, s.kind, s.motion, s.speed, s.colours is not None) for s in subjects], place=sort,
         colour=colour if named else None, camera=camera, new=wants_words,
     )  # fmt: skip
     others = [tuple(motions[:n]) for n in range(count)]

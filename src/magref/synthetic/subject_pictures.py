@@ -11,7 +11,7 @@ import torch
 from magref.synthetic.identities import draw_subjects
 from magref.synthetic.motions import POSES
 from magref.synthetic.pixels import to_uint8
-from magref.synthetic.plans import Plan, WorldConfig
+from magref.synthetic.plans import Plan, SubjectPlan, WorldConfig
 from magref.synthetic.splits import Split
 from magref.synthetic.traits import Traits
 from magref.synthetic.views import View, any_view, in_light, joined, plain_view
@@ -31,7 +31,9 @@ def pose_pictures(plans: Sequence[Plan], light: View, height: int, device: torch
     views = replace(views, light_x=views.light_x * facing)
     identities = np.repeat([subject.identity for _, subject in subjects], POSES).tolist()
     tiles = draw_subjects(identities, views, size, device=device, premultiplied=True)
-    return tiles.view(len(subjects), POSES, 4, size, size)
+    tiles = tiles.view(len(subjects), POSES, 4, size, size)
+    _disguise(tiles, [subject for _, subject in subjects])
+    return tiles
 
 
 def reference_pictures(
@@ -56,6 +58,14 @@ def reference_pictures(
     )
     identities = np.repeat([s.identity for _, _, s in shown], count).tolist()
     drawn = to_uint8(draw_subjects(identities, view, size, device=device)).view(len(shown), count, 4, size, size)
+    _disguise(drawn, [subject for _, _, subject in shown])
     result = torch.zeros(len(plans), config.max_subjects, count, 4, size, size, dtype=torch.uint8, device=device)
     result[[b for b, _, _ in shown], [n for _, n, _ in shown]] = drawn
     return result
+
+
+def _disguise(pictures: torch.Tensor, subjects: Sequence[SubjectPlan]) -> None:
+    """Exchange the colours of those who are disguised, in place: (P, R, 4, S, S), a row for each subject."""
+    for row, subject in enumerate(subjects):
+        if subject.colours is not None:
+            pictures[row, :, :3] = pictures[row, :, list(subject.colours)]
