@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from magref.flow import TRAIN_TIMESTEPS, add_noise
+from magref.placement import choose_dtype
 from magref.synthetic.samples import SampleSettings, write_samples
 from magref.training.batches import Loader
 from magref.training.encoding import caption_features, stack_conditioning
@@ -90,15 +91,16 @@ def plain_loss(run: Run, examples: list[Example]) -> torch.Tensor:
     noise, sigmas = torch.cat([n for n, _ in drawn]), torch.cat([s for _, s in drawn])
     guidance = stack_conditioning([example.conditioning for example in examples]).guidance
     captions = [str(example.text) for example in examples]
-    predicted = run.transformer(
-        hidden_states=torch.cat([add_noise(clean, noise, sigmas), guidance], dim=1),
-        timestep=sigmas * TRAIN_TIMESTEPS,
-        encoder_hidden_states=caption_features(
-            captions, run.encoders.tokenizer, run.objective.text_encoder, run.encoders.text_tokens
-        ),
-        return_dict=False,
-    )[0]
-    return torch.nn.functional.mse_loss(predicted, noise - clean)
+    with torch.autocast("cpu", torch.bfloat16, enabled=run.objective.bf16):
+        predicted = run.transformer(
+            hidden_states=torch.cat([add_noise(clean, noise, sigmas), guidance], dim=1),
+            timestep=sigmas * TRAIN_TIMESTEPS,
+            encoder_hidden_states=caption_features(
+                captions, run.encoders.tokenizer, run.objective.text_encoder, run.encoders.text_tokens
+            ),
+            return_dict=False,
+        )[0]
+    return torch.nn.functional.mse_loss(predicted.float(), noise - clean)
 
 
 def make_recipe(folder: Path, batch: int, *, compiled: bool) -> Recipe:
@@ -108,6 +110,7 @@ def make_recipe(folder: Path, batch: int, *, compiled: bool) -> Recipe:
         "data.canvases": 1,
         "optim.batch": batch,
         "optim.optimizer": "adamw",
+        "optim.precision": "bf16" if choose_dtype(torch.device("cpu")) is torch.bfloat16 else "fp32",
         "optim.ema": 0,
         "optim.compile": str(compiled).lower(),
         "validation.samples": 0,

@@ -17,7 +17,7 @@ from magref.evaluation.measures.score import SubjectScore, VideoScore
 from magref.evaluation.tasks import Task, load_scores, tasks
 from magref.references import open_references
 from magref.synthetic.plans import WorldConfig, plan_scene
-from magref.training.nano import write_base
+from magref.training.nano import make_text, write_base
 
 BUDGET = Budget(marks=(10,), seeds=(0, 1), cases=3)
 
@@ -166,5 +166,5 @@ def test_all_of_it_runs_and_goes_on_where_it_ended(tmp_path: Path, tiny_vae_base
 def tiny_vae_base(tmp_path: Path) -> Path:
     from magref.pipeline import MagrefPipeline
 
-    write_base(MagrefPipeline.from_pretrained().vae, tmp_path / "base", layers=2, heads=2)
+    write_base(MagrefPipeline.from_pretrained().vae, *make_text(2), tmp_path / "base", layers=2, heads=2)
     return tmp_path / "base"

@@ -21,13 +21,22 @@ from magref.training.autoencoder import (
     learning_rate,
     measure_latents,
     psnr,
+    read_canvases,
     read_clips,
     train_autoencoder,
     use_image_fast_path,
 )
 from magref.training.encoding import caption_features
 from magref.training.muon import Muon, orthogonalise
-from magref.training.nano import TEXT_WIDTH, build_text_encoder, build_tokenizer, world_captions, write_base
+from magref.training.nano import (
+    TEXT_WIDTH,
+    build_text_encoder,
+    build_tokenizer,
+    make_text,
+    world_captions,
+    write_base,
+)
+from magref.training.reading import Reader, answers, plans, teach
 from magref.training.trainer import train
 from tiny import tiny_vae
 from training_data import disc, make_recipe, save_dataset
@@ -126,6 +135,15 @@ class TestAutoencoder:
             first, last = (psnr(decode_unclamped(v, encode(v, video)[0]), video) for v in (before, after))
         assert last > first + 4
 
+    def test_canvases_are_among_the_images(self, clips, tmp_path):
+        save_dataset(tmp_path / "discs", 3, frames=5)
+        canvases = read_canvases(tmp_path / "discs", clips[0])
+        assert [canvas.shape for canvas in canvases] == [(1, *clips[0].shape[1:])] * 3
+        grey = [torch.full_like(clips[0], 128)]
+        images = Material(grey, 0, canvases=canvases, scenes=4).images(16)
+        assert (images[1::4].flatten(1).amax(dim=1) == 1).all()  # a canvas is white beside its references
+        assert (images[3::4].abs() < 0.01).all()  # a clip's frame
+
     def test_latents_are_normalised_by_what_was_measured(self, clips):
         vae = AutoencoderKLWan(**NANO_VAE)
         initialise(vae)
@@ -180,7 +198,7 @@ class TestBase:
         monkeypatch.setattr("magref.training.nano.CAPTIONS", 50)
         vae = AutoencoderKLWan(**NANO_VAE)
         initialise(vae)
-        write_base(vae, tmp_path / "base", layers=1, heads=2)
+        write_base(vae, *make_text(1), tmp_path / "base", layers=1, heads=2)
         dataset = save_dataset(tmp_path / "discs", 2, width=96, height=64, frames=17)
         recipe = make_recipe(tmp_path / "base", dataset, "model.text_encoder=true", "optim.steps=2")
         output = train(recipe, tmp_path / "run").output
@@ -188,6 +206,32 @@ class TestBase:
         assert pipe.transformer.config.in_channels == 2 * LATENT_CHANNELS + 4
         out = pipe("A disc moves left.", [disc("red")], num_inference_steps=2, seed=0, output_type="np")
         assert out.frames.shape == (17, 64, 96, 3)
+
+    def test_the_text_encoder_is_taught_what_moves_where(self, tokenizer):
+        torch.manual_seed(0)
+        encoder, size, losses = build_text_encoder(len(tokenizer)), (5, 32, 48), []
+        teach(
+            encoder, tokenizer, size, steps=51, text_tokens=64, batch=16, learning_rate=4e-3,
+            report=lambda step, loss: losses.append(loss),
+        )  # fmt: skip
+        assert losses[1] < 0.8 * losses[0]
+
+    def test_a_caption_is_asked_what_it_tells(self):
+        hidden = 0
+        for plan in plans("train", (5, 32, 48))(0, 200):
+            told = answers(plan)
+            motions = [subject.motion for subject in plan.subjects]
+            assert [told[n] == 0 for n in range(3)] == [n >= len(motions) for n in range(3)]
+            assert len(set(told[: len(motions)])) == len(set(motions))
+            hidden += told[3] < 0
+            assert (told[3] < 0) == (plan.place is not None and plan.caption.place is None)
+        assert 0 < hidden < 60
+
+    def test_words_alone_answer(self, tokenizer):
+        captions = ["The dog moves left.", "A dog."]
+        logits, there = Reader(build_text_encoder(len(tokenizer)), tokenizer, 32)(captions)
+        assert there.sum(dim=1).tolist() == [len(tokenizer(text).input_ids) for text in captions]
+        assert [each.shape[:2] for each in logits] == [(2, 32)] * 4
 
     def test_text_rows_are_zero_beyond_the_caption(self, tokenizer):
         encoder = build_text_encoder(len(tokenizer))

@@ -18,7 +18,7 @@ from magref.sizes import forward_flops
 from magref.training.augment import augment
 from magref.training.batches import Drawn, Loader, Order
 from magref.training.examples import Buckets, blank_canvas, candidates, draw_canvas, frame_numbers, read_clip
-from magref.training.optim import Averages, learning_rate
+from magref.training.optim import Averages, build_optimizers, learning_rate, set_learning_rate
 from magref.training.plan import plan_run
 from magref.training.recipe import AugmentRecipe, DataRecipe, parse_recipe, read_recipe, recipe_yaml, shipped_recipes
 from magref.video import read_video
@@ -318,8 +318,17 @@ class TestSchedule:
 
     def test_the_trapezoid_ends_at_nothing(self):
         optim = read_recipe("nano").optim
-        assert learning_rate(optim, 6999) == pytest.approx(1e-3, rel=1e-3)
-        assert learning_rate(optim, 9999) < 1e-6
+        assert learning_rate(optim, 4199) == pytest.approx(1.5e-3, rel=1e-3)
+        assert learning_rate(optim, 5999) < 1e-6
+
+    def test_muon_may_have_a_rate_of_its_own(self):
+        model = torch.nn.ModuleDict(
+            {"blocks": torch.nn.ModuleList([torch.nn.Linear(3, 3)]), "out": torch.nn.Linear(3, 1)}
+        )
+        muon, adamw = build_optimizers(model, read_recipe("nano", ["optim.muon_scale=4"]).optim)
+        set_learning_rate([muon, adamw], 0.5)
+        assert [group["lr"] for group in muon.param_groups] == [2.0]
+        assert [group["lr"] for group in adamw.param_groups] == [0.5]
 
     def test_averages_swap_and_swap_back(self):
         layer = torch.nn.Linear(2, 2)

@@ -1,7 +1,7 @@
 """A small model to train from nothing: `python -m magref.training.nano VAE FOLDER`.
 
-It writes a model folder whose transformer and text encoder are random, with the tokenizer and the sizes that the
-embedded model has; `magref train nano --set model.base=FOLDER` then teaches it.
+It writes a model folder with the sizes that the embedded model has: a random transformer, and a text encoder that was
+taught to read the synthetic world's captions; `magref train nano --set model.base=FOLDER` then trains both.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from magref.flow import make_scheduler
 from magref.pipeline import MagrefPipeline
 from magref.settings import GenerationDefaults
 from magref.synthetic.plans import WorldConfig, plan_scene
+from magref.training.reading import teach
 
 DEFAULTS = GenerationDefaults(
     height=64,
@@ -39,6 +40,8 @@ TEXT_WIDTH = 128
 VOCABULARY = 1024
 CAPTIONS = 10_000
 """Of the synthetic world, from which the tokenizer learns its merges."""
+READING_STEPS = 1300
+"""Five minutes of two CPU cores."""
 
 
 def world_captions(count: int) -> list[str]:
@@ -91,10 +94,14 @@ def build_text_encoder(vocabulary: int) -> UMT5EncoderModel:
 
 
 def build_transformer(vae: AutoencoderKLWan, *, layers: int, heads: int) -> WanTransformer3DModel:
-    """A Wan2.1 image-to-video transformer of 48 channels a head, without image encoder tokens."""
+    """A Wan2.1 image-to-video transformer of 48 channels a head, without image encoder tokens.
+
+    A token is one latent pixel and not Wan2.1's 2x2: four of them would bring 128 numbers of noise and 132 of the
+    canvas into a width of 192, and since the velocity has the noise in it, the width would have to carry it to the end.
+    """
     channels, mask = vae.config.z_dim, vae.config.scale_factor_temporal
     sizes: dict[str, Any] = {
-        "patch_size": (1, 2, 2),
+        "patch_size": (1, 1, 1),
         "num_attention_heads": heads,
         "attention_head_dim": 48,
         "in_channels": 2 * channels + mask,
@@ -110,14 +117,26 @@ def build_transformer(vae: AutoencoderKLWan, *, layers: int, heads: int) -> WanT
     return WanTransformer3DModel(**sizes)
 
 
-def write_base(vae: AutoencoderKLWan, folder: Path, *, layers: int = 8, heads: int = 4, seed: int = 0) -> None:
-    """Write the model folder."""
+def make_text(reading_steps: int = READING_STEPS, seed: int = 0) -> tuple[PreTrainedTokenizerFast, UMT5EncoderModel]:
+    """A tokenizer of the world's captions, and a text encoder that was taught to read them."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(world_captions(CAPTIONS))
+    encoder = build_text_encoder(len(tokenizer))
+    size = DEFAULTS.num_frames, DEFAULTS.height, DEFAULTS.width
+    teach(encoder, tokenizer, size, steps=reading_steps, text_tokens=DEFAULTS.text_tokens)
+    return tokenizer, encoder
+
+
+def write_base(
+    vae: AutoencoderKLWan, tokenizer: PreTrainedTokenizerFast, text_encoder: UMT5EncoderModel, folder: Path, *,
+    layers: int = 6, heads: int = 4, seed: int = 0,
+) -> None:  # fmt: skip
+    """Write the model folder."""
+    torch.manual_seed(seed)
     pipeline = MagrefPipeline(
         transformer=build_transformer(vae, layers=layers, heads=heads),
         vae=vae,
-        text_encoder=build_text_encoder(len(tokenizer)),
+        text_encoder=text_encoder,
         tokenizer=tokenizer,
         scheduler=make_scheduler("unipc"),
         generation_defaults=DEFAULTS.model_dump(),
@@ -126,17 +145,17 @@ def write_base(vae: AutoencoderKLWan, folder: Path, *, layers: int = 8, heads: i
 
 
 def main() -> None:
-    """Put a trained autoencoder and random weights together."""
+    """Put a trained autoencoder, a text encoder that reads, and random weights together."""
     parser = argparse.ArgumentParser(prog="python -m magref.training.nano", description=__doc__)
     parser.add_argument("vae", type=Path, help="the folder of an autoencoder, from magref.training.autoencoder")
     parser.add_argument("folder", type=Path, help="the model folder to write")
-    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--heads", type=int, default=4, help="of 48 channels each")
     options = parser.parse_args()
     config = AutoencoderKLWan.load_config(options.vae)
     vae = AutoencoderKLWan.from_config({key: value for key, value in config.items() if key != "_name_or_path"})
     vae.load_state_dict(AutoencoderKLWan.from_pretrained(options.vae).state_dict())
-    write_base(vae.to(torch.bfloat16), options.folder, layers=options.layers, heads=options.heads)
+    write_base(vae.to(torch.bfloat16), *make_text(), options.folder, layers=options.layers, heads=options.heads)
 
 
 if __name__ == "__main__":

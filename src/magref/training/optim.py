@@ -25,7 +25,9 @@ def build_optimizers(model: torch.nn.Module, recipe: OptimRecipe) -> list[torch.
     )
     if not matrices:
         return [adamw]
-    return [Muon(matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay), adamw]
+    muon = Muon(matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    muon.param_groups[0]["scale"] = recipe.muon_scale
+    return [muon, adamw]
 
 
 def learning_rate(recipe: OptimRecipe, step: int) -> float:
@@ -64,10 +66,10 @@ class Averages:
 
 
 def set_learning_rate(optimizers: Sequence[torch.optim.Optimizer], rate: float) -> None:
-    """The same rate for all."""
+    """The same rate for all, but where a group has a scale of its own."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("scale", 1.0)
 
 
 def trainable(model: torch.nn.Module) -> Iterator[torch.nn.Parameter]:

@@ -116,6 +116,8 @@ class OptimRecipe(Part):
 
     optimizer: Literal["adamw", "muon"] = "adamw"
     """Muon, for small models in one process: for the blocks' matrices, AdamW for the rest."""
+    muon_scale: Annotated[float, Field(gt=0)] = 1.0
+    """Muon's learning rate, in multiples of `learning_rate`, which then is AdamW's."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-5
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
