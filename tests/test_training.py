@@ -36,7 +36,7 @@ from magref.training.nano import (
     world_captions,
     write_base,
 )
-from magref.training.reading import Reader, answers, plans, teach
+from magref.training.reading import Reader, answers, scenes, teach
 from magref.training.trainer import train
 from tiny import tiny_vae
 from training_data import disc, make_recipe, save_dataset
@@ -218,7 +218,7 @@ class TestBase:
 
     def test_a_caption_is_asked_what_it_tells(self):
         hidden = 0
-        for plan in plans("train", (5, 32, 48))(0, 200):
+        for plan in scenes(0, 200, (5, 32, 48)):
             told = answers(plan)
             motions = [subject.motion for subject in plan.subjects]
             assert [told[n] == 0 for n in range(3)] == [n >= len(motions) for n in range(3)]

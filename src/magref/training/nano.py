@@ -118,13 +118,17 @@ def build_transformer(vae: AutoencoderKLWan, *, layers: int, heads: int) -> WanT
 
 
 def make_text(reading_steps: int = READING_STEPS, seed: int = 0) -> tuple[PreTrainedTokenizerFast, UMT5EncoderModel]:
-    """A tokenizer of the world's captions, and a text encoder that was taught to read them."""
+    """A tokenizer of the world's captions, and a text encoder that was taught to read them; prints its progress."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(world_captions(CAPTIONS))
     encoder = build_text_encoder(len(tokenizer))
     size = DEFAULTS.num_frames, DEFAULTS.height, DEFAULTS.width
-    teach(encoder, tokenizer, size, steps=reading_steps, text_tokens=DEFAULTS.text_tokens)
+    teach(encoder, tokenizer, size, steps=reading_steps, text_tokens=DEFAULTS.text_tokens, report=_tell)
     return tokenizer, encoder
+
+
+def _tell(step: int, loss: float) -> None:
+    print(f"reading, step {step}: loss {loss:.3f}", flush=True)
 
 
 def write_base(

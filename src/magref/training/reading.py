@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import count, islice
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,6 @@ from magref.synthetic.palette import NAMES as COLOURS
 from magref.synthetic.places import NAMES as PLACES
 from magref.synthetic.places import place_of
 from magref.synthetic.plans import Plan, WorldConfig, plan_scene
-from magref.synthetic.splits import Split
 from magref.training.encoding import caption_features
 
 SUBJECTS = 3
@@ -42,17 +40,13 @@ def answers(plan: Plan) -> list[int]:
     return [*told, _UNKNOWN if hidden else _ANSWERS[-1].index(behind)]
 
 
-def plans(split: Split, size: tuple[int, int, int]) -> Callable[[int, int], list[Plan]]:
-    """Scenes of a split for videos of (frames, height, width): from the first number, so many of them."""
+def scenes(first: int, count: int, size: tuple[int, int, int]) -> list[Plan]:
+    """So many scenes of the training split, from the first number on, for videos of (frames, height, width)."""
     frames, height, width = size
-
-    def some(first: int, number: int) -> list[Plan]:
-        return [
-            plan_scene(index, frames=frames, height=height, width=width, seed=3, split=split, config=_WORLD)
-            for index in islice(count(first), number)
-        ]
-
-    return some
+    return [
+        plan_scene(index, frames=frames, height=height, width=width, seed=3, split="train", config=_WORLD)
+        for index in range(first, first + count)
+    ]
 
 
 class Reader(torch.nn.Module):
@@ -74,10 +68,10 @@ def teach(
     text_tokens: int, batch: int = 64, learning_rate: float = 2e-3, report: Callable[[int, float], None] | None = None,
 ) -> None:  # fmt: skip
     """Train the encoder in place, on `steps` batches of captions that it has not seen before."""
-    reader, scenes = Reader(encoder, tokenizer, text_tokens), plans("train", size)
+    reader = Reader(encoder, tokenizer, text_tokens)
     optimizer = torch.optim.AdamW(reader.parameters(), lr=learning_rate, betas=(0.9, 0.99))
     for step in range(steps):
-        seen = scenes(step * batch, batch)
+        seen = scenes(step * batch, batch, size)
         logits, there = reader([plan.caption.text for plan in seen])
         truth = torch.tensor([answers(plan) for plan in seen])
         loss = torch.stack([_loss(each, truth[:, n], there) for n, each in enumerate(logits)]).sum()
