@@ -461,7 +461,8 @@ class TestMistakes:
         with pytest.raises(SystemExit) as ended:
             main(["train", "nothing"])
         assert ended.value.code == 2
-        assert "give a .yaml file or one of 14b-32gpu, 14b-lora-1gpu, nano, nano-smoke" in capsys.readouterr().err
+        recipes = "14b-32gpu, 14b-lora-1gpu, nano, nano-smoke, nano-start"
+        assert f"give a .yaml file or one of {recipes}" in capsys.readouterr().err
 
 
 class TestCache:

@@ -70,7 +70,7 @@ class TestStops:
         monkeypatch.setattr(trainer_module.Objective, "loss", loss)
         finished = run(make_recipe(base, dataset, *VALIDATED, "save_every=100"), tmp_path / "run")
         assert (finished.step, finished.output) == (1, None)
-        assert len(levels) == 5  # of one sample of three
+        assert len(levels) == 7  # of one sample of three
         assert steps(tmp_path / "run") == [1]
         monkeypatch.undo()
         assert run(make_recipe(base, dataset, *VALIDATED), tmp_path / "run").step == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -217,6 +218,24 @@ class TestValidation:
         assert [value for value in told if value is not None] == [pytest.approx(sum(losses) / len(losses), rel=1e-4)]
         if ema:
             assert not torch.equal(run.transformer.proj_out.weight, beginning["proj_out.weight"])
+
+    def test_what_a_caption_is_worth_is_measured_from_noise_alone_against_the_next_ones(self, start):
+        run = start(*self.CHANGES, "optim.ema=0", "optim.steps=2", "optim.learning_rate=1e-30")
+        told = []
+        run.go(lambda step, figures: told.append(figures.get("caption_gain")))
+        examples = [
+            run.source.example(run.source.read(Drawn(name, number, ())), dropout=False)
+            for number, (name, _) in enumerate(run.held_out)
+        ]
+        gains = []
+        with torch.no_grad():
+            for example, other in zip(examples, [*examples[1:], examples[0]], strict=True):
+                swapped = dataclasses.replace(example, text=other.text)
+                right, wrong = (float(run.objective.loss([each], sigma=1.0)) for each in (example, swapped))
+                gains.append(wrong - right)
+        assert len(gains) > 1
+        assert max(map(abs, gains)) > 0
+        assert [value for value in told if value is not None] == [pytest.approx(sum(gains) / len(gains), abs=1e-6)]
 
     def test_the_loss_depends_on_the_level(self, plain, examples):
         with torch.no_grad():

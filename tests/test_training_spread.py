@@ -71,9 +71,10 @@ class TestEqualToOneProcess:
         changes = ["validation.samples=3", "validation.every=2", "validation.videos=2", "optim.steps=2"]
         run(CPU, make_recipe(base, dataset, *changes, "optim.batch=2"), tmp_path / "one")
         passes = pair.run(counted, make_recipe(base, dataset, *changes, "optim.batch=1"), tmp_path / "two")
-        assert passes == [10, 10]  # two rounds of five noise levels, the last of one process over again
-        ours, theirs = (logged(tmp_path / side, "validation_loss") for side in ("one", "two"))
-        assert theirs == [pytest.approx(ours[0], rel=1e-4)]
+        assert passes == [14, 14]  # two rounds of seven passes each, the last of one process over again
+        for figure, within in (("validation_loss", {"rel": 1e-4}), ("caption_gain", {"abs": 1e-5})):
+            ours, theirs = (logged(tmp_path / side, figure) for side in ("one", "two"))
+            assert theirs == [pytest.approx(ours[0], **within)]
         written = {path.name for path in (tmp_path / "two" / "samples" / "step-00000002").iterdir()}
         assert written == {"0.mp4", "1.mp4", "sheet.png"}
 
@@ -136,7 +137,7 @@ class TestStops:
     ):
         changes = ["validation.samples=4", "validation.every=1", "validation.videos=0", "save_every=100"]
         recipe = make_recipe(base, dataset, "optim.batch=1", *changes)
-        assert pair.run(stopped_in_validation, recipe, tmp_path / "run") == [(1, None, 5), (1, None, 5)]
+        assert pair.run(stopped_in_validation, recipe, tmp_path / "run") == [(1, None, 7), (1, None, 7)]
         assert [step for step, _ in checkpoints(tmp_path / "run")] == [1]
         assert all(each.step == 4 for each in pair.run(run, recipe, tmp_path / "run"))
 

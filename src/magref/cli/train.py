@@ -90,7 +90,11 @@ def _cache(settings: object, console: Console) -> None:
 def _reporter(steps: int, console: Console) -> Callable[[int, Mapping[str, float]], None]:
     def report(step: int, figures: Mapping[str, float]) -> None:
         if "validation_loss" in figures:
-            console.print(f"step {step}/{steps}  validation loss {figures['validation_loss']:.4f}", markup=False)
+            console.print(
+                f"step {step}/{steps}  validation loss {figures['validation_loss']:.4f}  "
+                f"caption gain {figures['caption_gain']:.4f}",
+                markup=False,
+            )
             return
         left = (steps - step) * figures["step_s"]
         console.print(

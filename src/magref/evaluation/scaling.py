@@ -24,6 +24,7 @@ from magref.evaluation.tasks import Group, generator, load_scores, measure, task
 from magref.models import quiet_libraries
 from magref.outputs import writing
 from magref.sizes import forward_flops
+from magref.synthetic.plans import STAGED
 from magref.synthetic.samples import SampleSettings, write_samples
 from magref.training.nano import READING_STEPS, make_text, write_base
 from magref.training.recipe import Recipe, read_recipe
@@ -106,7 +107,7 @@ def recipe_of(size: Size, folder: Path, budget: Budget) -> Recipe:
 
 def run(vae: Path, folder: Path, budget: Budget) -> None:
     """Train and measure what is missing."""
-    for _ in write_samples(folder / "world", SampleSettings(fps=8.0), count=budget.samples):
+    for _ in write_samples(folder / "world", SampleSettings(world=STAGED), count=budget.samples):
         pass
     bases = {size: folder / "bases" / size.name for size in budget.sizes}
     missing = [size for size, base in bases.items() if not (base / "model_index.json").exists()]
@@ -120,7 +121,7 @@ def run(vae: Path, folder: Path, budget: Budget) -> None:
         make_cache(recipe, on_sample=lambda name, problem: None)  # all sizes share one
         finish(train(recipe, place, report=partial(_tell, size.name)))
         for step, pipeline in averaged_models(recipe, place, budget.marks):
-            measure(generator(pipeline), tasks(Group(1), budget.videos), _scores(folder, size, step))
+            measure(generator(pipeline), tasks(Group(1), budget.videos, world=STAGED), _scores(folder, size, step))
             print(f"{size.name} step {step}: measured", flush=True)
 
 

@@ -48,7 +48,7 @@ from magref.training.recipe import Recipe
 from magref.training.setup import Setting, cache_info, make_encoders, make_transformer, prepare
 from magref.training.skipped import Skipped
 from magref.training.source import Cached, Encoding, Source, usable
-from magref.training.validation import Case, Stopped, validation_loss, validation_videos
+from magref.training.validation import Case, Stopped, look_at_held_out, validation_videos
 
 Report = Callable[[int, Mapping[str, float]], None]
 """Told each logged step and its figures."""
@@ -262,7 +262,7 @@ class Run:
                     model.reshard()  # what was gathered without gradients holds the averages
 
     def _validate(self, step: int, report: Report, stop: Sequence[bool]) -> bool:
-        """The loss and videos of held-out samples; returns whether it came to its end before the run was to stop."""
+        """The losses and videos of held-out samples; returns whether it came to its end before the run was to stop."""
 
         def read(number: int, name: str) -> Example:
             return self.source.example(self.source.read(Drawn(name, number, ())), dropout=False)
@@ -270,10 +270,10 @@ class Run:
         names = [name for name, _ in self.held_out]
         try:
             with self._at_rest():
-                loss, used = validation_loss(self.objective, names, read, self.skipped.note, self.team, stop)
-                if loss is not None:
-                    self._log(step, {"validation_loss": loss}, report)
-                self._show(step, [(name, shape) for name, shape in self.held_out if name in used], stop)
+                found = look_at_held_out(self.objective, names, read, self.skipped.note, self.team, stop)
+                if found is not None:
+                    self._log(step, found.figures(), report)
+                    self._show(step, [(name, shape) for name, shape in self.held_out if name in found.names], stop)
             ended = True
         except Stopped:
             ended = False

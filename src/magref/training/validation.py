@@ -7,9 +7,10 @@ processes: one that has nothing left of its own repeats a sample, which is not c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -60,16 +61,32 @@ def dealt(count: int, team: Team) -> Iterator[tuple[int, bool]]:
         yield number % count, number < count
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What the samples that are not trained on say; `names` are those that could be read."""
+
+    names: list[str]
+    loss: float
+    """The mean over samples and noise levels."""
+    caption_gain: float
+    """From noise alone, by how much the loss is lower with a sample's own caption than with another's. Near zero, the
+    words are not heeded, whatever the loss may be: below the highest levels the clip itself shows through."""
+
+    def figures(self) -> dict[str, float]:
+        """As they are logged."""
+        return {"validation_loss": self.loss, "caption_gain": self.caption_gain}
+
+
 @torch.no_grad()
-def validation_loss(
+def look_at_held_out(
     objective: Objective,
     held_out: Sequence[str],
     read: Callable[[int, str], Example],
     on_skip: Callable[[str, str], None],
     team: Team,
     stop: Sequence[bool],
-) -> tuple[float | None, list[str]]:
-    """The loss over samples that stay the same throughout the run, with the same noise; and the names of these.
+) -> HeldOut | None:
+    """The losses of samples that stay the same throughout the run, with the same noise.
 
     Args:
         held_out: names of samples; what cannot be read is left out, and told to `on_skip`.
@@ -77,26 +94,39 @@ def validation_loss(
         stop: is set from outside when the run is to stop.
 
     Returns:
-        The mean, the same in every process and for any number of them; None where no sample can be read.
+        The same in every process and for any number of them; None where no sample can be read.
 
     Raises:
         Stopped: between two samples.
     """
-    own: list[tuple[int, str, list[float]]] = []
+    rounds: list[tuple[int, bool, Example]] = []
     for number, counts in dealt(len(held_out), team):
         obey(team, stop)
         # Where its own cannot be read, any that can be takes part.
         others = [*range(number, len(held_out)), *range(number)]
         place, example = _readable([(place, held_out[place]) for place in others], read, on_skip)
         if any(team.gather(example is None)):
-            return None, []
+            return None
         assert example is not None
+        rounds.append((place, counts and place == number, example))
+    own = [(place, example.text) for place, counts, example in rounds if counts]
+    texts = dict(sorted(pair for pairs in team.gather(own) for pair in pairs))
+    following = dict(zip(texts, [*texts][1:] + [*texts][:1], strict=True))
+
+    found: list[tuple[int, str, list[float], float]] = []
+    for place, counts, example in rounds:
+        obey(team, stop)
         losses = [float(objective.loss([example], sigma=level)) for level in NOISE_LEVELS]
-        if counts and place == number:
-            own.append((number, example.name, losses))
-    found = sorted(row for rows in team.gather(own) for row in rows)
-    values = [loss for _, _, losses in found for loss in losses]
-    return (sum(values) / len(values) if values else None), [name for _, name, _ in found]
+        swapped = replace(example, text=texts[following[place]])
+        told, mistold = (float(objective.loss([each], sigma=1.0)) for each in (example, swapped))
+        if counts:
+            found.append((place, example.name, losses, mistold - told))
+    rows = sorted(row for rows in team.gather(found) for row in rows)
+    return HeldOut(
+        names=[name for _, name, _, _ in rows],
+        loss=mean(loss for _, _, losses, _ in rows for loss in losses),
+        caption_gain=mean(gain for _, _, _, gain in rows),
+    )
 
 
 def _readable(
