@@ -105,6 +105,7 @@ def plain_loss(run: Run, examples: list[Example]) -> torch.Tensor:
 
 def make_recipe(folder: Path, batch: int, *, compiled: bool) -> Recipe:
     changes = {
+        "model.text_encoder": "true",
         "data.dataset": folder / "world",
         "data.cache": folder / "latents",
         "data.canvases": 1,

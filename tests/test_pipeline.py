@@ -1,5 +1,6 @@
 """MagrefPipeline, over tiny random models: what it gives, what decides it, and what it refuses before any work."""
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -97,12 +98,12 @@ def test_pt_is_the_same_with_channels_first(pipe, video):
 def test_latents_are_whole_and_as_the_sampler_sees_them(pipe, latents, video):
     assert (latents.shape, latents.dtype) == ((1, *LATENT), torch.float32)
     mean, std = (torch.tensor(getattr(pipe.vae.config, f"latents_{k}")).view(-1, 1, 1, 1) for k in ("mean", "std"))
+    exact = copy.deepcopy(pipe.vae).double()  # in float32 diffusers' own rounding would count as ours
     with torch.no_grad():
-        decoded = pipe.vae.decode(latents * std + mean).sample[0]
+        decoded = exact.decode((latents * std + mean).double()).sample[0]
     pixels = (decoded / 2 + 0.5).clamp(0, 1).permute(1, 2, 3, 0).numpy()
     assert pixels.shape[0] == 9
-    # Rounding alone: on a CPU with AVX-512 ours is 1e-5 and diffusers' 3e-6 from the same in float64.
-    assert np.abs(pixels[4:] - video).max() < 2e-5
+    assert np.abs(pixels[4:] - video).max() < 1e-5
 
 
 def test_canvas_and_settings_come_with_the_frames(pipe):
