@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from magref.evaluation.baselines import pasted, still_canvas
-from magref.evaluation.card import all_motions
+from magref.evaluation.card import _by_words, all_motions
 from magref.evaluation.measures.score import score_video
 from magref.evaluation.tasks import Group, paraphrases, tasks
 from magref.geometry import VideoShape
@@ -53,3 +53,21 @@ def test_paraphrases_name_their_subject_once_and_cover_the_motions() -> None:
     for task in asked:
         assert task.caption.lower().count(str(task.references[0].label).lower()) == 1
     assert {task.case.subjects[0].motion for task in paraphrases(12)} == set(BASIC)
+
+
+def test_tasks_are_of_identities_that_training_never_has_and_say_what_else_is_new() -> None:
+    asked = tasks(Group(1), 24)
+    assert all("identity" in task.new for task in asked)
+    assert 4 <= sum("words" in task.new for task in asked) <= 20
+    assert all("words" in task.new for task in paraphrases(6))
+
+
+def test_the_card_has_captions_with_new_words_apart() -> None:
+    asked = tasks(Group(1), 6)
+    scores = [score_video(*still_canvas(SHAPE)(task, 0)) for task in asked]
+    known, new = _by_words(scores, asked)
+    count = sum("words" in task.new for task in asked)
+    assert known[0] == f"&nbsp; known words ({6 - count})"
+    assert new[0] == f"&nbsp; new words ({count})"
+    one_kind = [n for n, task in enumerate(asked) if "words" not in task.new]
+    assert _by_words([scores[n] for n in one_kind], [asked[n] for n in one_kind]) == []

@@ -93,6 +93,12 @@ def test_training_levels_follow_the_shift_and_the_generator_alone():
     assert torch.allclose(draw(3.0), 3 * levels / (1 + 2 * levels))
 
 
+def test_a_wider_spread_draws_more_of_the_highest_and_lowest_levels():
+    wide = training_sigmas(4000, 3.0, torch.Generator().manual_seed(0), spread=2.0)
+    assert wide.logit().std() == pytest.approx(2.0, abs=0.1)
+    assert wide.median() == pytest.approx(0.75, abs=0.03)
+
+
 # --- noise and loss --------------------------------------------------------------------------------------------------
 
 

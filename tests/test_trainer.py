@@ -81,10 +81,13 @@ class TestObjective:
         assert example.conditioning.guidance[:, :4, 0].amax() == 1
         assert not example.conditioning.guidance[:, :4, 1:].any()
 
-    def test_the_loss_is_the_velocitys_squared_error_against_noise_minus_clip(self, begun):
+    @pytest.mark.parametrize("spread", [1.0, 2.0])
+    def test_the_loss_is_the_velocitys_squared_error_against_noise_minus_clip(self, base, dataset, tmp_path, spread):
+        recipe = make_recipe(base, dataset, f"objective.level_spread={spread}")
+        begun = Run(prepare(recipe), tmp_path / "run", CPU)
         example = begun.source.example(begun.source.read(Drawn("s1", 7, ())))
         generator = torch.Generator().manual_seed(example.seed)
-        sigma = training_sigmas(1, begun.setting.defaults.flow_shift, generator)
+        sigma = training_sigmas(1, begun.setting.defaults.flow_shift, generator, spread=spread)
         noise = torch.randn(example.clean.shape, generator=generator)
         noisy = add_noise(example.clean, noise, sigma)
         with torch.no_grad():

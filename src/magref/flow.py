@@ -74,9 +74,12 @@ def sample(
     return latents
 
 
-def training_sigmas(count: int, shift: float, generator: torch.Generator) -> torch.Tensor:
-    """(count,) noise levels, logit-normal and then shifted, so that training dwells where sampling takes its steps."""
-    normal = torch.randn(count, generator=generator)
+def training_sigmas(count: int, shift: float, generator: torch.Generator, *, spread: float = 1.0) -> torch.Tensor:
+    """(count,) noise levels, logit-normal and then shifted, so that training dwells where sampling takes its steps.
+
+    `spread` is the standard deviation of their logits.
+    """
+    normal = spread * torch.randn(count, generator=generator)
     return shifted(normal.sigmoid(), shift)
 
 

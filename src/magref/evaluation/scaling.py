@@ -121,7 +121,7 @@ def run(vae: Path, folder: Path, budget: Budget) -> None:
         make_cache(recipe, on_sample=lambda name, problem: None)  # all sizes share one
         finish(train(recipe, place, report=partial(_tell, size.name)))
         for step, pipeline in averaged_models(recipe, place, budget.marks):
-            measure(generator(pipeline), tasks(Group(1), budget.videos, world=STAGED), _scores(folder, size, step))
+            measure(generator(pipeline), tasks(Group(1), budget.videos), _scores(folder, size, step))
             print(f"{size.name} step {step}: measured", flush=True)
 
 

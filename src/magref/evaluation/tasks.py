@@ -17,13 +17,13 @@ from magref.pipeline import MagrefPipeline
 from magref.references import Reference
 from magref.sheets import video_strip
 from magref.synthetic.motions import BASIC
-from magref.synthetic.plans import WorldConfig
+from magref.synthetic.plans import STAGED, WorldConfig
 from magref.synthetic.samples import picture_of
 from magref.synthetic.world import render_scenes
 from magref.video import Frames
 
-WORLD = WorldConfig(motions=BASIC, camera=0.0, occlusion=0.0)
-"""Six motions before a camera that stands still."""
+FREE = WorldConfig(motions=BASIC, camera=0.0, occlusion=0.0)
+"""Six motions before a camera that stands still; references in another pose, light and size than in the clip."""
 _SEED = 7
 
 
@@ -44,6 +44,8 @@ class Task:
     caption: str
     references: tuple[Reference, ...]
     case: Case
+    new: tuple[str, ...] = ()
+    """What no training sample has: of "identity", "combination" and "words"."""
 
 
 Made: TypeAlias = tuple[Frames, Case]
@@ -52,7 +54,7 @@ System: TypeAlias = Callable[[Task, int], Made]
 """Makes a task's video with a seed."""
 
 
-def tasks(group: Group, count: int, *, world: WorldConfig = WORLD) -> list[Task]:
+def tasks(group: Group, count: int, *, world: WorldConfig = STAGED) -> list[Task]:
     """The first tasks of a group in that world, always the same."""
     config = world.model_copy(update={"max_subjects": 3, "pictures": 1.0 if group.background else 0.0, "references": 1})
     found: list[Task] = []
@@ -76,7 +78,7 @@ def tasks(group: Group, count: int, *, world: WorldConfig = WORLD) -> list[Task]
             if group.background:
                 behind = Image.fromarray(scenes.backgrounds[row].permute(1, 2, 0).numpy())
                 references.append(Reference(behind, role="background"))
-            found.append(Task(truth.caption, tuple(references), Case(tuple(known), behind)))
+            found.append(Task(truth.caption, tuple(references), Case(tuple(known), behind), truth.new))
     return found[:count]
 
 
@@ -92,14 +94,15 @@ def paraphrases(count: int) -> list[Task]:
         assert isinstance(subject.reference, Reference)
         words = text.format(subject.reference.label)
         case = Case((CaseSubject(subject.reference, motion),))
-        found.append(Task(words[0].upper() + words[1:], task.references, case))
+        new = (*(what for what in task.new if what != "words"), "words")
+        found.append(Task(words[0].upper() + words[1:], task.references, case, new))
     return found
 
 
-def generator(pipeline: MagrefPipeline, *, length: int = 1, reverse: bool = False) -> System:
+def generator(pipeline: MagrefPipeline, *, num_frames: int | None = None, reverse: bool = False) -> System:
     """A model as a system.
 
-    `length` is in multiples of the trained one. `reverse` gives the subjects' references in reverse order; the video
+    `num_frames` is the model's own by default. `reverse` gives the subjects' references in reverse order; the video
     should not depend on it.
     """
 
@@ -110,7 +113,7 @@ def generator(pipeline: MagrefPipeline, *, length: int = 1, reverse: bool = Fals
             task.caption,
             [*(subjects[::-1] if reverse else subjects), *behind],
             seed=seed,
-            num_frames=length * (pipeline.defaults.num_frames - 1) + 1,
+            num_frames=num_frames,
             output_type="np",
         )
         return (out.frames * 255).round().astype(np.uint8), replace(task.case, canvas=out.canvas.image)

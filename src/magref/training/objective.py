@@ -42,6 +42,7 @@ class Objective:
     tokenizer: Any
     text_tokens: int
     flow_shift: float
+    level_spread: float
     team: Team
     bf16: bool
 
@@ -58,7 +59,7 @@ class Objective:
 
     def _sum(self, examples: Sequence[Example], sigma: float | None) -> torch.Tensor:
         clean = torch.cat([example.clean for example in examples]).to(self.team.device)
-        drawn = [_draw(example, self.flow_shift) for example in examples]
+        drawn = [_draw(example, self.flow_shift, self.level_spread) for example in examples]
         noise = torch.cat([noise for noise, _ in drawn]).to(self.team.device)
         sigmas = torch.cat([level for _, level in drawn]).to(self.team.device)
         if sigma is not None:
@@ -88,10 +89,10 @@ class Objective:
         return conditioning.cut(velocity)
 
 
-def _draw(example: Example, flow_shift: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _draw(example: Example, shift: float, spread: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Noise like the example's latents and a noise level, on the CPU, so that every device gets the same."""
     generator = torch.Generator().manual_seed(example.seed)
-    level = training_sigmas(1, flow_shift, generator)
+    level = training_sigmas(1, shift, generator, spread=spread)
     return torch.randn(example.clean.shape, generator=generator), level
 
 

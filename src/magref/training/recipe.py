@@ -147,6 +147,8 @@ class ObjectiveRecipe(Part):
 
     flow_shift: Annotated[float, Field(gt=0)] | None = None
     """None: the one the model generates with."""
+    level_spread: Annotated[float, Field(gt=0)] = 1.0
+    """Standard deviation of the noise levels' logits: above 1, more of the highest and the lowest levels."""
     text_dropout: Share = 0.1
     """How often a caption is left out, for guidance; our choice."""
     reference_dropout: Share = 0.0

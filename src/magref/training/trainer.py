@@ -117,6 +117,7 @@ class Run:
             self.encoders.tokenizer,
             self.encoders.text_tokens,
             setting.defaults.flow_shift,
+            recipe.objective.level_spread,
             team,
             recipe.optim.precision == "bf16",
         )

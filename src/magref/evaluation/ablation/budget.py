@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from magref.evaluation.tasks import Group
 from magref.settings import Mechanism
@@ -14,20 +15,27 @@ MECHANISMS: tuple[Mechanism, ...] = ("masked", "vanilla", "tokenwise")
 class Budget:
     """Equal for all mechanisms."""
 
-    base_samples: int = 4000
-    base_steps: int = 4000
-    samples: int = 2400
-    steps: int = 1200
-    marks: tuple[int, ...] = (300, 600, 1200)
+    base_samples: int = 3000
+    base_steps: int = 2000
+    samples: int = 3000
+    steps: int = 1000
+    marks: tuple[int, ...] = (250, 500, 1000)
     """Steps after which each run is measured."""
+    frames: int = 9
+    """Of each clip: its first half, where directions are learnt soonest (docs/training.md)."""
     seeds: tuple[int, ...] = (0, 1)
-    canvases: int = 3
-    batch: int = 16
-    cases: int = 32
+    canvases: int = 2
+    batch: int = 8
+    cases: int = 24
     """Videos of each group."""
     shown: int = 3
     """Of these, so many are kept to be looked at."""
+    precision: Literal["bf16", "fp32"] = "bf16"
     compile: bool = True
+
+    def num_frames(self, group: Group) -> int:
+        """Of a group's videos."""
+        return group.length * (self.frames - 1) + 1
 
 
 QUICK = Budget(
@@ -41,6 +49,7 @@ QUICK = Budget(
     batch=2,
     cases=2,
     shown=1,
+    precision="fp32",
     compile=False,
 )
 """Everything once, for nobody's eyes: does it run?"""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from magref.evaluation.ablation.budget import GROUPS, Arm, Budget
 from magref.evaluation.ablation.training import pipelines
 from magref.evaluation.measures.score import VideoScore
-from magref.evaluation.tasks import Task, generator, load_scores, measure, tasks
+from magref.evaluation.tasks import generator, load_scores, measure, tasks
 from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
 
@@ -60,7 +60,7 @@ def measure_run(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:
         for name in GROUPS if step == last else EARLY:
             group = GROUPS[name]
             measure(
-                generator(pipeline, length=group.length),
+                generator(pipeline, num_frames=budget.num_frames(group)),
                 tasks(group, budget.cases),
                 scored.place(arm, seed, step, name),
                 frames=scored.frames(arm, seed, name),
@@ -68,13 +68,15 @@ def measure_run(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:
             )
             print(f"{arm.folder(seed)} step {step}: measured {name}", flush=True)
         if step == last:
-            changes = _order_changes(pipeline, tasks(GROUPS["two"], budget.cases))
+            changes = _order_changes(pipeline, budget)
             with writing(scored.order(arm, seed), overwrite=True) as temporary:
                 temporary.write_text(json.dumps(changes), encoding="utf-8")
 
 
-def _order_changes(pipeline: MagrefPipeline, wanted: list[Task]) -> list[float]:
-    given, reverse = generator(pipeline), generator(pipeline, reverse=True)
+def _order_changes(pipeline: MagrefPipeline, budget: Budget) -> list[float]:
+    group = GROUPS["two"]
+    wanted, num_frames = tasks(group, budget.cases), budget.num_frames(group)
+    given, reverse = (generator(pipeline, num_frames=num_frames, reverse=reverse) for reverse in (False, True))
     return [_difference(given(task, n)[0], reverse(task, n)[0]) for n, task in enumerate(wanted)]
 
 

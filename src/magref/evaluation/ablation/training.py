@@ -9,20 +9,23 @@ import numpy as np
 
 from magref.evaluation.ablation.budget import Arm, Budget
 from magref.evaluation.stages import averaged_models, finish
-from magref.evaluation.tasks import WORLD
 from magref.pipeline import MagrefPipeline
 from magref.sizes import forward_flops
+from magref.synthetic.plans import STAGED
 from magref.synthetic.samples import SampleSettings, write_samples
 from magref.training.recipe import Recipe, parse_recipe
 from magref.training.setup import make_cache, prepare
 from magref.training.trainer import Report, train
 
+_LEVELS = "{flow_shift: 20, level_spread: 2}"
+"""Many of the highest noise levels, where words decide, and enough of the low ones, where details come."""
+
 
 def make_worlds(folder: Path, budget: Budget) -> None:
     """The samples of both trainings."""
     kinds = {
-        "base-world": (WORLD.model_copy(update={"max_subjects": 2, "pictures": 0.5}), 0, budget.base_samples),
-        "world": (WORLD.model_copy(update={"max_subjects": 2, "pictures": 0.0}), 1, budget.samples),
+        "base-world": (STAGED.model_copy(update={"pictures": 0.5}), 0, budget.base_samples),
+        "world": (STAGED.model_copy(update={"pictures": 0.0}), 1, budget.samples),
     }
     for name, (config, seed, count) in kinds.items():
         settings = SampleSettings(fps=8.0, seed=seed, world=config)
@@ -35,13 +38,15 @@ def base_recipe(base: Path, folder: Path, budget: Budget) -> Recipe:
     """Plain image-to-video from random weights: the clip's own first frame, all of it marked."""
     return parse_recipe(
         f"""
-model: {{base: "{base}", fresh: true, text_encoder: true}}
+model: {{base: "{base}", fresh: true}}
 data:
   dataset: "{folder / "base-world"}"
   cache: "{folder / "base-latents"}"
+  frames: [{budget.frames}]
   canvases: 1
   condition: first-frame
-optim: {{steps: {budget.base_steps}, learning_rate: 1e-3, {_same(budget)}}}
+optim: {{steps: {budget.base_steps}, learning_rate: 1.5e-3, {_same(budget)}}}
+objective: {_LEVELS}
 validation: {{every: 1000, samples: 16, videos: 6}}
 save_every: 250
 """,
@@ -55,13 +60,17 @@ def arm_recipe(arm: Arm, seed: int, folder: Path, budget: Budget) -> Recipe:
     cache = f"latents-{arm.mechanism}" + ("" if arm.shuffle else "-unshuffled")
     return parse_recipe(
         f"""
-model: {{base: "{folder / "base-run" / "model"}", mechanism: {arm.mechanism}, text_encoder: true}}
+model: {{base: "{folder / "base-run" / "model"}", mechanism: {arm.mechanism}}}
 data:
   dataset: "{folder / "world"}"
   cache: "{folder / cache}"
+  frames: [{budget.frames}]
   canvases: {budget.canvases}
   shuffle: {str(arm.shuffle).lower()}
-optim: {{steps: {budget.steps}, learning_rate: 5e-4, {_same(budget)}}}
+  object_dropout: 0
+  augment: {{mirror: 0, rotate_degrees: 0, shrink: 0, crop: 0, light: 0}}
+optim: {{steps: {budget.steps}, learning_rate: 1e-3, {_same(budget)}}}
+objective: {_LEVELS}
 validation: {{every: {every}, samples: 16, videos: 0}}
 save_every: {every}
 keep: {budget.steps // every}
@@ -74,8 +83,8 @@ seed: {seed}
 def _same(budget: Budget) -> str:
     """What all runs have in common."""
     return (
-        f"batch: {budget.batch}, optimizer: muon, schedule: trapezoid, warmup_steps: 100, ema: 0.99, precision: fp32, "
-        f"compile: {str(budget.compile).lower()}"
+        f"batch: {budget.batch}, optimizer: muon, muon_scale: 2, schedule: trapezoid, warmup_steps: 100, ema: 0.99, "
+        f"precision: {budget.precision}, compile: {str(budget.compile).lower()}"
     )
 
 
