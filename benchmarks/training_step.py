@@ -87,7 +87,7 @@ def compare(folder: Path, batch: int, pairs: int, *, compiled: bool) -> None:
 def plain_loss(run: Run, examples: list[Example]) -> torch.Tensor:
     """Flow matching as anyone would write it over diffusers' transformer."""
     clean = torch.cat([example.clean for example in examples])
-    drawn = [_draw(example, run.setting.defaults.flow_shift) for example in examples]
+    drawn = [_draw(example, run.setting.defaults.flow_shift, run.recipe.objective.level_spread) for example in examples]
     noise, sigmas = torch.cat([n for n, _ in drawn]), torch.cat([s for _, s in drawn])
     guidance = stack_conditioning([example.conditioning for example in examples]).guidance
     captions = [str(example.text) for example in examples]

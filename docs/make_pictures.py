@@ -32,12 +32,6 @@ INK, FAINT, LINE, OFF, MARK = "#1f2328", "#6e7781", "#d0d7de", "#262c36", "#e859
 MARGIN, GAP, TEXT = 20, 14, 15
 SIZE = (480, 832)
 STRIDE = Strides().spatial
-ROWS = (
-    "pixels that the\nVAE encodes",
-    "noisy latents,\n16 channels",
-    "mask,\n4 channels",
-    "canvas latents,\n16 channels",
-)
 
 
 def main() -> None:
@@ -46,9 +40,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=EMBEDDED_FOLDER, help="the model whose VAE encodes the canvas")
     model = parser.parse_args().model
     IMAGES.mkdir(exist_ok=True)
-    bear, rabbit, star, monster = (cut_out(f"{name}.png") for name in ("bear", "rabbit", "star", "monster"))
+    bear, rabbit, star, robot = (cut_out(f"{name}.png") for name in ("bear", "rabbit", "star", "robot"))
     meadow = Reference(EXAMPLES / "meadow.png", role="background")
-    five = [bear, rabbit, star, monster, meadow]
+    five = [bear, rabbit, star, robot, meadow]
     save(draw_canvases([[bear], [bear, star, meadow], five]), "canvas.png")
     save(draw_letterbox([rabbit, star, meadow]), "letterbox.png")
     save(draw_masks([bear, meadow]), "alpha.png")
@@ -117,7 +111,7 @@ def draw_orders(references: Sequence[Reference]) -> Image.Image:
 
 @torch.no_grad()
 def draw_input(references: Sequence[Reference], vae: AutoencoderKLWan) -> Image.Image:
-    """Pixels that the VAE encodes, and below them the 36 channels of each latent frame."""
+    """Pixels that the VAE encodes, and below them all channels of each latent frame."""
     shape = VideoShape(frames=17, height=128, width=192)
     strides = Strides()
     canvas = compose_canvas(references, height=shape.height, width=shape.width)
@@ -126,7 +120,15 @@ def draw_input(references: Sequence[Reference], vae: AutoencoderKLWan) -> Image.
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     video = condition_video(canvas_pixels(canvas)[None], shape)[0]  # (3, F, H, W)
 
-    rows: list[list[Image.Image]] = [[label(name, INK)] for name in ("", *ROWS)]
+    count = len(latents)
+    names = (
+        "",
+        "pixels that the\nVAE encodes",
+        f"noisy latents,\n{count} channels",
+        f"mask,\n{len(mask)} channels",
+        f"canvas latents,\n{count} channels",
+    )
+    rows: list[list[Image.Image]] = [[label(name, INK)] for name in names]
     for t in range(latents.shape[1]):
         first, last = max(0, (t - 1) * strides.temporal + 1), t * strides.temporal
         picture = Image.fromarray(((video[:, last] / 2 + 0.5) * 255).byte().permute(1, 2, 0).numpy())

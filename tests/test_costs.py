@@ -231,7 +231,7 @@ def test_the_command_says_what_was_asked_for(capsys):
         )
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    assert "magref-nano: 64x64, 5 frames, 32 tokens, 4 steps, guidance 1" in said
+    assert "magref-nano: 64x64, 5 frames, 128 tokens, 4 steps, guidance 1" in said
     assert all(preset.name in said for preset in CARDS)
     assert "predicted" in said
 

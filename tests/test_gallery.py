@@ -26,7 +26,7 @@ def test_each_picture_comes_alone_and_before_each_background(pictures):
 
 def test_prompts_name_the_subject_the_motion_and_a_backdrop_where_no_picture_shows_one(pictures):
     alone, before = sheets(pictures[:1], pictures[2:])
-    assert alone.prompts()[0] == "The red bird moves to the left on a sky blue background."
+    assert alone.prompts()[0] == "The red bird moves to the left on a blue background."
     assert before.prompts()[0] == "The red bird moves to the left."
     assert len(set(alone.prompts())) == len(set(before.prompts())) == len(PROMPTS)
 

@@ -355,5 +355,5 @@ def test_other_weights_are_refused_with_a_sentence(wan_folder, weights, tmp_path
     state = torch.load(weights["pth"], weights_only=True)
     torch.save({name: tensor for name, tensor in state.items() if name != "blocks.1.norm3.bias"}, tmp_path / "cut.pth")
     fails("lacks blocks.1.norm2.bias", tmp_path / "cut.pth")
-    with pytest.raises(CheckpointError, match="takes 36 input channels where 16 are needed"):
+    with pytest.raises(CheckpointError, match="takes 68 input channels where 32 are needed"):
         PhantomPipeline.from_pretrained()  # the embedded model is no Phantom

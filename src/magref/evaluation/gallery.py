@@ -27,7 +27,7 @@ PROMPTS = {
     "grows": "The {} comes closer{}.",
     "still": "The {} stands still{}.",
 }
-BACKDROPS = ("sky blue", "green", "red", "grey", "yellow", "pink")
+BACKDROPS = ("blue", "green", "red", "grey", "yellow", "pink")
 """One for each motion where no background is given."""
 SEED = 1
 
