@@ -85,6 +85,7 @@ def test_beside_a_background_the_subject_moves_as_the_prompt_says(nano, picture,
 def test_what_grows_grows_and_what_stands_still_does_neither_grow_nor_move(nano):
     for picture in ("bear.png", "robot.png"):
         for seed in SEEDS[:2]:
+            # "grows" alone, which no training caption has, is read as rising: see the model's card.
             for motion, low, high in (("grows larger", 1.5, 6.0), ("stands still", 0.7, 1.4)):
                 frames = nano(f"The thing {motion}.", [EXAMPLES / picture], seed=seed, output_type="np").frames
                 mask = subject_mask(frames)
