@@ -1,4 +1,4 @@
-"""magref-nano, as it ships: the prompt's motion and the reference's colours show, on seeds not looked at."""
+"""magref-nano, as it ships: the prompt's motion and the reference's colours show."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ def test_what_grows_grows_and_what_stands_still_does_neither_grow_nor_move(nano)
                 assert low < areas[-4:].mean() / areas[:4].mean() < high, (picture, seed, motion)
                 sideways, down = np.abs(centroid(mask[-3:].sum(axis=0)) - centroid(mask[:3].sum(axis=0)))
                 assert sideways < 0.1
-                assert down < (0.25 if motion == "grows larger" else 0.1)  # who grows keeps its feet on the ground
+                # In the staged world's own clips the middle of who grows rises by up to 0.17: the feet stay on the ground.
+                assert down < (0.2 if motion == "grows larger" else 0.1)
 
 
 def test_swapping_only_the_reference_swaps_the_colours(nano):
