@@ -93,7 +93,7 @@ def test_what_grows_grows_and_what_stands_still_does_neither_grow_nor_move(nano)
                 assert low < areas[-4:].mean() / areas[:4].mean() < high, (picture, seed, motion)
                 sideways, down = np.abs(centroid(mask[-3:].sum(axis=0)) - centroid(mask[:3].sum(axis=0)))
                 assert sideways < 0.1
-                # In the staged world's own clips the middle of who grows rises by up to 0.17: the feet stay on the ground.
+                # In the staged world's own clips the middle of who grows rises by up to 0.17: feet stay on the ground.
                 assert down < (0.2 if motion == "grows larger" else 0.1)
 
 
