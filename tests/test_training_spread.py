@@ -78,6 +78,16 @@ class TestEqualToOneProcess:
         written = {path.name for path in (tmp_path / "two" / "samples" / "step-00000002").iterdir()}
         assert written == {"0.mp4", "1.mp4", "sheet.png"}
 
+    def test_validation_videos_are_made_in_bfloat16_too(self, base, dataset, tmp_path, pair):
+        """Spread weights are float32 by name and bfloat16 when they come together."""
+        changes = ("validation.samples=2", "validation.every=2", "validation.videos=1", "optim.steps=2")
+        pair.run(run, make_recipe(base, dataset, *changes, "optim.batch=1", "optim.precision=bf16"), tmp_path / "run")
+        assert (tmp_path / "run" / "samples" / "step-00000002" / "0.mp4").stat().st_size > 0
+
+    def test_spread_blocks_are_compiled_though_they_have_another_name(self, base, dataset, tmp_path, pair):
+        recipe = make_recipe(base, dataset, "optim.batch=1", "optim.steps=1", "optim.compile=true")
+        assert pair.run(compiled, recipe, tmp_path / "run") == [True, True]
+
     def test_random_weights_are_drawn_in_shards_and_are_those_of_one_process(self, base, dataset, pair):
         recipe = make_recipe(base, dataset, "model.fresh=true")
         alone = {name: p.detach() for name, p in make_transformer(prepare(recipe), CPU).named_parameters()}
@@ -95,6 +105,14 @@ class TestEqualToOneProcess:
         whole_run = run(CPU, make_recipe(base, dataset, "optim.batch=2"), tmp_path / "one").output
         for name, tensor in weights(whole_run).items():
             assert torch.allclose(tensor.float(), weights(resumed)[name].float(), atol=2e-3), name
+
+
+def compiled(team, recipe, folder):
+    """Trains without a compiler; returns whether every block would have been compiled."""
+    begun = Run(prepare(recipe), folder, team)
+    with torch.compiler.set_stance("force_eager"):
+        begun.go(lambda step, figures: None)
+    return all(block._compiled_call_impl is not None for block in begun.transformer.blocks)
 
 
 def counted(team, recipe, folder):

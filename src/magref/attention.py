@@ -47,12 +47,16 @@ def asked_backend(transformer: Any) -> str | None:
     return asked or (None if active == "native" else active)
 
 
-def diffusers_attention(transformer: Any) -> contextlib.AbstractContextManager[None]:
-    """Inside, the transformer's own forward takes the best kernel too, unless another was asked for."""
+def diffusers_attention(transformer: Any, dtype: torch.dtype | None = None) -> contextlib.AbstractContextManager[None]:
+    """Inside, the transformer's own forward takes the best kernel too, unless another was asked for.
+
+    `dtype` is what attention is computed in, where that is not the weights' own.
+    """
     if asked_backend(transformer) is not None:
         return contextlib.nullcontext()
     head_dim = transformer.config.attention_head_dim
-    return attention_backend(_DIFFUSERS_NAMES[attention_kernel(transformer.device, transformer.dtype, head_dim)])
+    kernel = attention_kernel(transformer.device, dtype or transformer.dtype, head_dim)
+    return attention_backend(_DIFFUSERS_NAMES[kernel])
 
 
 def attention_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> Kernel:

@@ -89,10 +89,13 @@ def _cache(settings: object, console: Console) -> None:
 
 def _reporter(steps: int, console: Console) -> Callable[[int, Mapping[str, float]], None]:
     def report(step: int, figures: Mapping[str, float]) -> None:
+        if "held_out" in figures:
+            console.print(f"{figures['samples']} samples to train on, {figures['held_out']} held out", markup=False)
+            return
         if "validation_loss" in figures:
             console.print(
                 f"step {step}/{steps}  validation loss {figures['validation_loss']:.4f}  "
-                f"caption gain {figures['caption_gain']:.4f}",
+                + (f"caption gain {figures['caption_gain']:.4f}" if "caption_gain" in figures else ""),
                 markup=False,
             )
             return

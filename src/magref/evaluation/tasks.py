@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from magref.evaluation.measures.score import Case, CaseSubject, VideoScore, score_video
+from magref.mechanisms import reference_pictures
 from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
 from magref.references import Reference
@@ -116,7 +117,10 @@ def generator(pipeline: MagrefPipeline, *, num_frames: int | None = None, revers
             num_frames=num_frames,
             output_type="np",
         )
-        return (out.frames * 255).round().astype(np.uint8), replace(task.case, canvas=out.canvas.image)
+        mechanism = pipeline.defaults.mechanism
+        given = [] if mechanism == "masked" else reference_pictures(out.canvas, fill_background=mechanism == "vanilla")
+        case = replace(task.case, canvas=out.canvas.image, pictures=tuple(given))
+        return (out.frames * 255).round().astype(np.uint8), case
 
     return generate
 

@@ -60,8 +60,13 @@ _FREE = {
     "validation",
     "data.workers",
     "optim.compile",
+    "optim.checkpointing",
+    "data.dataset",
+    "data.cache",
 }
-"""What may change between the parts of one run; of batch and accumulation, not what they come to: see `Seen`."""
+"""What may change between the parts of one run; of batch and accumulation, not what they come to, of dataset and cache
+their places and not what lies there: see `Seen`.
+"""
 
 
 class Seen(Record):

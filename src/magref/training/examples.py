@@ -74,10 +74,9 @@ def _cover(frame: Frames, shape: VideoShape) -> Frames:
         return frame
     scale = max(shape.width / width, shape.height / height)
     across, down = shape.width / scale, shape.height / scale
-    left, top = (width - across) / 2, (height - down) / 2
-    size = (shape.width, shape.height)
-    image = Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS, (left, top, left + across, top + down))
-    return np.asarray(image)
+    left, top = max(0.0, (width - across) / 2), max(0.0, (height - down) / 2)  # rounding may lie below 0
+    box = left, top, min(float(width), left + across), min(float(height), top + down)
+    return np.asarray(Image.fromarray(frame).resize((shape.width, shape.height), Image.Resampling.LANCZOS, box))
 
 
 def draw_canvas(folder: Path, sample: Sample, shape: VideoShape, recipe: DataRecipe, seed: tuple[int, ...]) -> Canvas:

@@ -23,7 +23,7 @@ class Meter:
         self._loader, self._device = loader, device
         self._losses: list[float] = []
         self._norms: list[float] = []
-        self._prepared_s = 0.0
+        self._prepared_s = self._aside_s = 0.0
         self._begun, self._waited_s = self._now(), loader.waited_s
 
     def _now(self) -> float:
@@ -38,6 +38,13 @@ class Meter:
         yield
         self._prepared_s += self._now() - begun
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Count what happens inside as no step's time: saving, validation."""
+        begun = self._now()
+        yield
+        self._aside_s += self._now() - begun
+
     def add(self, loss: float, norm: float) -> None:
         """Note one step."""
         self._losses.append(loss)
@@ -46,7 +53,7 @@ class Meter:
     def figures(self, rate: float, samples: int, skipped: int) -> dict[str, float]:
         """Means over the steps noted, of `samples` each, the time of one, and the share of it that data took."""
         now = self._now()
-        elapsed = now - self._begun
+        elapsed = now - self._begun - self._aside_s
         waited = self._loader.waited_s - self._waited_s + self._prepared_s
         steps = len(self._losses)
         values = {
@@ -58,7 +65,7 @@ class Meter:
             "data_share": waited / elapsed,
             "skipped": float(skipped),
         }
-        self._losses, self._norms, self._prepared_s = [], [], 0.0
+        self._losses, self._norms, self._prepared_s, self._aside_s = [], [], 0.0, 0.0
         self._begun, self._waited_s = now, self._loader.waited_s
         return values
 

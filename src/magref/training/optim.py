@@ -20,14 +20,15 @@ def build_optimizers(model: torch.nn.Module, recipe: OptimRecipe) -> list[torch.
     matrices = [p for name, p in named if recipe.optimizer == "muon" and ".blocks." in f".{name}" and p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for _, p in named if id(p) not in chosen]
-    adamw = torch.optim.AdamW(
-        others, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
-    )
-    if not matrices:
-        return [adamw]
-    muon = Muon(matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    muon.param_groups[0]["scale"] = recipe.muon_scale
-    return [muon, adamw]
+    optimizers: list[torch.optim.Optimizer] = []
+    if matrices:
+        muon = Muon(matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        muon.param_groups[0]["scale"] = recipe.muon_scale
+        optimizers.append(muon)
+    if others:  # adapters are all matrices
+        rate, decay = recipe.learning_rate, recipe.weight_decay
+        optimizers.append(torch.optim.AdamW(others, lr=rate, betas=recipe.betas, weight_decay=decay, fused=True))
+    return optimizers
 
 
 def learning_rate(recipe: OptimRecipe, step: int) -> float:

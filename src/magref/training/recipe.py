@@ -159,10 +159,15 @@ class ValidationRecipe(Part):
     """What is looked at during the run."""
 
     every: Positive = 500
-    samples: Whole = 8
-    """Samples kept out of training; 0: no validation."""
+    samples: Whole | None = None
+    """Samples kept out of training, at most half of all; 0: no validation. None: a tenth, one to eight."""
     videos: Whole = 2
     """Of these samples, so many are generated each time."""
+
+    def held_out(self, samples: int) -> int:
+        """How many of so many samples are kept out of training."""
+        wanted = min(8, max(1, samples // 10)) if self.samples is None else self.samples
+        return min(samples // 2, wanted)
 
 
 class Recipe(Part):

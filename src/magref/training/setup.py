@@ -51,7 +51,7 @@ class Setting:
     """Its folder, and that of the cache, absolute: the recipe's are relative to the working directory."""
     cache: Path | None
     defaults: GenerationDefaults
-    """What the trained model generates with: the base's, and the mechanism that was trained."""
+    """What the trained model generates with: the base's, and what was trained otherwise."""
 
     @cached_property
     def rows(self) -> Rows:
@@ -76,8 +76,20 @@ def prepare(recipe: Recipe) -> Setting:
     if not len(dataset):
         raise InputError(f"the dataset {dataset.folder} has no samples; add some with magref dataset import")
     cache = None if recipe.data.cache is None else _absolute(recipe.data.cache)
-    shift = recipe.objective.flow_shift or base.defaults.flow_shift
-    defaults = base.defaults.model_copy(update={"mechanism": recipe.model.mechanism, "flow_shift": shift})
+    if recipe.model.lora is not None and recipe.model.mechanism != base.defaults.mechanism:
+        raise InputError(
+            f"a LoRA is generated with by its base's mechanism, {base.defaults.mechanism}; set model.mechanism to it, "
+            "or model.lora to null"
+        )
+    defaults = base.defaults.model_copy(
+        update={
+            "mechanism": recipe.model.mechanism,
+            "flow_shift": recipe.objective.flow_shift or base.defaults.flow_shift,
+            "fps": recipe.data.fps or base.defaults.fps,
+            # A clip's own first frame is part of the video, a canvas is not.
+            "drop_frames": 0 if recipe.data.condition == "first-frame" else base.defaults.drop_frames,
+        }
+    )
     return Setting(recipe, base, find_transformer(base), buckets, dataset, cache, defaults)
 
 

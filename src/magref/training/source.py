@@ -16,6 +16,7 @@ from magref.dataset.rows import Rows
 from magref.dataset.store import Dataset, listing_of
 from magref.errors import InputError
 from magref.geometry import VideoShape
+from magref.settings import check_references
 from magref.training.batches import Drawn
 from magref.training.cache import SKIPPED_FILE, changed_file, empty_file, read_encoded, row_digest, sample_file
 from magref.training.encoding import Encoders
@@ -75,6 +76,7 @@ class Encoding:
         if data.condition == "first-frame":
             return Pixels(drawn, sample.caption, frames, first_frame_canvas(frames), shape)
         canvas = draw_canvas(self._folder, sample, shape, data, (self._recipe.seed, drawn.seed))
+        check_references(self._recipe.model.mechanism, len(canvas.references), shape, self._encoders.strides)
         return Pixels(drawn, sample.caption, frames, canvas, shape)
 
     def example(self, read: Pixels | Example, *, dropout: bool = True) -> Example:

@@ -19,12 +19,14 @@ import torch
 from PIL import Image
 from torch.distributed.fsdp import FSDPModule
 
+from magref.attention import diffusers_attention
 from magref.dataset.format import Sample
-from magref.errors import MagrefError, OutputError, ResourceError
+from magref.errors import InputError, MagrefError, OutputError, ResourceError
 from magref.flow import make_scheduler
 from magref.geometry import VideoShape
 from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
+from magref.quantization import check_quantization
 from magref.references import Reference
 from magref.training.batches import Drawn, Loader, Order
 from magref.training.cache import SKIPPED_FILE, open_cache
@@ -47,8 +49,8 @@ from magref.training.parallel import Team, checkpoint_blocks
 from magref.training.recipe import Recipe
 from magref.training.setup import Setting, cache_info, make_encoders, make_transformer, prepare
 from magref.training.skipped import Skipped
-from magref.training.source import Cached, Encoding, Source, usable
-from magref.training.validation import Case, Stopped, look_at_held_out, validation_videos
+from magref.training.source import Cached, Encoding, Source, Usable, usable
+from magref.training.validation import Case, RunPipeline, Stopped, look_at_held_out, validation_videos
 
 Report = Callable[[int, Mapping[str, float]], None]
 """Told each logged step and its figures."""
@@ -89,6 +91,8 @@ def _begin(setting: Setting, folder: Path, team: Team) -> None:
         raise ResourceError("muon runs in one process alone; set optim.optimizer to adamw")
     if recipe.model.lora is not None and recipe.model.lora.quantize == "int8" and team.world > 1:
         raise ResourceError("8-bit weights cannot be spread over processes; set model.lora.quantize to none")
+    if recipe.model.lora is not None and recipe.model.lora.quantize == "int8":
+        check_quantization("int8", team.device)
     if setting.cache is not None:
         open_cache(setting.cache, cache_info(setting), make=False)
     open_run(folder, recipe)
@@ -100,7 +104,20 @@ class Run:
     def __init__(self, setting: Setting, folder: Path, team: Team) -> None:
         recipe = setting.recipe
         self.setting, self.recipe, self.folder, self.team = setting, recipe, folder, team
+        self.bf16 = recipe.optim.precision == "bf16"
         self.loggers: list[Logger] = []
+        self.skipped = Skipped(folder / SKIPPED_FILE, team)
+        found = self._usable()
+        held_out = recipe.validation.held_out(len(found))
+        places = [(sample.name, sample.shape) for sample in found]
+        self.training, self.held_out = places[held_out:], places[:held_out]
+        batch, passes = recipe.optim.batch, recipe.optim.accumulate
+        self.order = team.each(
+            lambda: Order(self.training, batch=batch, passes=passes, world=team.world, seed=recipe.seed)
+        )
+        self.samples_per_step = batch * passes * team.world
+        self.seen = Seen.of(self.training, [name for name, _ in self.held_out], self.samples_per_step)
+        team.first(lambda: check_seen(folder, self.seen))
         team.first(self._open_loggers)
         self.encoders, text_encoder = make_encoders(setting, team, idle=recipe.data.cache is not None)
         self.transformer = make_transformer(setting, team)
@@ -119,33 +136,25 @@ class Run:
             setting.defaults.flow_shift,
             recipe.objective.level_spread,
             team,
-            recipe.optim.precision == "bf16",
+            self.bf16,
         )
-        self.skipped = Skipped(folder / SKIPPED_FILE, team)
-        self.source, training, self.held_out = self._data()
-        batch, passes = recipe.optim.batch, recipe.optim.accumulate
-        self.order = team.each(lambda: Order(training, batch=batch, passes=passes, world=team.world, seed=recipe.seed))
-        self.samples_per_step = batch * passes * team.world
-        self.seen = Seen.of(training, [name for name, _ in self.held_out], self.samples_per_step)
+        self.source = self._source(found)
         team.wait()  # for slow disks: the first step's exchange gives up after ten minutes
 
     def _open_loggers(self) -> None:
         self.loggers = open_loggers(self.recipe.loggers, self.folder, self.recipe.model_dump(mode="json"))
 
-    def _data(self) -> tuple[Source, list[tuple[str, VideoShape]], list[tuple[str, VideoShape]]]:
-        """The source of examples, the training samples and those for validation."""
-        recipe, setting = self.recipe, self.setting
-        dataset, buckets = setting.dataset, setting.buckets
-        found = self.team.first(lambda: usable(dataset, buckets, self.skipped.note, setting.cache))
+    def _usable(self) -> list[Usable]:
+        setting = self.setting
+        found = self.team.first(lambda: usable(setting.dataset, setting.buckets, self.skipped.note, setting.cache))
         self.skipped.share()
-        source: Source
+        return found
+
+    def _source(self, found: Sequence[Usable]) -> Source:
+        setting = self.setting
         if setting.cache is not None:
-            source = Cached(setting.cache, dataset.folder, found, buckets, recipe)
-        else:
-            source = Encoding(dataset.folder, setting.rows, self.encoders, buckets, recipe)
-        places = [(sample.name, sample.shape) for sample in found]
-        held_out = min(recipe.validation.samples, len(found) // 2)
-        return source, places[held_out:], places[:held_out]
+            return Cached(setting.cache, setting.dataset.folder, found, setting.buckets, self.recipe)
+        return Encoding(setting.dataset.folder, setting.rows, self.encoders, setting.buckets, self.recipe)
 
     def restore(self, step: int | None = None) -> int:
         """Load the checkpoint of a step, or the newest; returns the number of steps done, 0 where there is none."""
@@ -154,11 +163,17 @@ class Run:
     def go(self, report: Report) -> Finished:
         """All steps from the newest checkpoint on."""
         recipe, team = self.recipe, self.team
-        team.first(lambda: check_seen(self.folder, self.seen))
-        team.first(lambda: note_recipe(self.folder, recipe))
         first = self.restore()
+        if first > recipe.optim.steps:
+            raise InputError(
+                f"the run in {self.folder} has done {first} steps, more than optim.steps, {recipe.optim.steps}; set it "
+                f"to {first} or more"
+            )
+        team.first(lambda: note_recipe(self.folder, recipe))
+        self._log(first, {"samples": len(self.training), "held_out": len(self.held_out)}, report)
         if recipe.optim.compile:
-            self.transformer.compile_repeated_blocks()  # after loading: compiled blocks have other names
+            for block in self.transformer.blocks:
+                block.compile()
         loader = Loader(self.order, team.rank, self.source.read, self.skipped.note, workers=recipe.data.workers)
         meter = Meter(loader, team.device)
         with stop_requests() as stop:
@@ -173,12 +188,13 @@ class Run:
                     rate = learning_rate(recipe.optim, number)
                     self._log(done, meter.figures(rate, self.samples_per_step, self.skipped.share()), report)
                 saved = done % recipe.save_every == 0 or last
-                if saved:
-                    self._save(done)
-                if done % recipe.validation.every == 0 and self.held_out and not wanted:
-                    wanted = not self._validate(done, report, stop)
-                    if wanted and not saved:
+                with meter.aside():
+                    if saved:
                         self._save(done)
+                    if done % recipe.validation.every == 0 and self.held_out and not wanted:
+                        wanted = not self._validate(done, report, stop)
+                        if wanted and not saved:
+                            self._save(done)
                 if wanted:
                     return Finished(done, None)
         with self._losing_nothing():
@@ -190,12 +206,13 @@ class Run:
         torch.manual_seed(zlib.crc32(f"{self.recipe.seed}/{number}/{self.team.rank}".encode()))  # for dropout layers
         set_learning_rate(self.optimizers, learning_rate(recipe, number))
         total = torch.zeros((), device=self.team.device)
-        for examples in passes:
-            # Spread gradients are summed over the processes after each pass: left until the last one, every process
-            # would keep them whole, which at 14B is 65 GB.
-            loss = self.objective.loss(examples) / len(passes)
-            loss.backward()
-            total += loss.detach()
+        with diffusers_attention(self.transformer, torch.bfloat16 if self.bf16 else torch.float32):
+            for examples in passes:
+                # Spread gradients are summed over the processes after each pass: left until the last one, every process
+                # would keep them whole, which at 14B is 65 GB.
+                loss = self.objective.loss(examples) / len(passes)
+                loss.backward()
+                total += loss.detach()
         seen = self.team.mean(torch.stack([total, torch.tensor(float(stopping), device=total.device)]))
         norm = torch.nn.utils.clip_grad_norm_(trainable(self.models), recipe.clip_norm)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
@@ -329,7 +346,7 @@ class Run:
         try:
             for model in idle:
                 model.to(self.team.device)
-            pipeline = MagrefPipeline(
+            pipeline = RunPipeline(
                 self.transformer,
                 self.encoders.vae,
                 text_encoder,
@@ -338,6 +355,7 @@ class Run:
                 self.encoders.image_encoder,
                 self.setting.defaults.model_dump(),
             )
+            pipeline.autocast = self.bf16 and isinstance(self.transformer, FSDPModule)
             pipeline.set_progress_bar_config(disable=True)
             yield pipeline
         finally:

@@ -20,6 +20,7 @@ from PIL import Image
 from magref.errors import MagrefError
 from magref.geometry import VideoShape
 from magref.outputs import write_image
+from magref.parallel import Denoise
 from magref.pipeline import MagrefPipeline
 from magref.references import Reference
 from magref.sheets import stacked_strips, video_strip
@@ -61,6 +62,23 @@ def dealt(count: int, team: Team) -> Iterator[tuple[int, bool]]:
         yield number % count, number < count
 
 
+class RunPipeline(MagrefPipeline):
+    """A pipeline over weights that may be spread."""
+
+    autocast = False
+    """Spread weights are float32 by name, and bfloat16 when they are gathered: what they are multiplied with must
+    become so too."""
+
+    def _denoiser(self, *arguments: Any, **named: Any) -> Denoise:
+        denoise = super()._denoiser(*arguments, **named)
+
+        def computed(latents: torch.Tensor, step: int) -> list[torch.Tensor]:
+            with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.autocast):
+                return denoise(latents, step)
+
+        return computed
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """What the samples that are not trained on say; `names` are those that could be read."""
@@ -68,13 +86,15 @@ class HeldOut:
     names: list[str]
     loss: float
     """The mean over samples and noise levels."""
-    caption_gain: float
+    caption_gain: float | None
     """From noise alone, by how much the loss is lower with a sample's own caption than with another's. Near zero, the
-    words are not heeded, whatever the loss may be: below the highest levels the clip itself shows through."""
+    words are not heeded, whatever the loss may be: below the highest levels the clip itself shows through. None where a
+    single sample is held out, which has no other."""
 
     def figures(self) -> dict[str, float]:
         """As they are logged."""
-        return {"validation_loss": self.loss, "caption_gain": self.caption_gain}
+        gain = {} if self.caption_gain is None else {"caption_gain": self.caption_gain}
+        return {"validation_loss": self.loss, **gain}
 
 
 @torch.no_grad()
@@ -109,7 +129,7 @@ def look_at_held_out(
             return None
         assert example is not None
         rounds.append((place, counts and place == number, example))
-    own = [(place, example.text) for place, counts, example in rounds if counts]
+    own = [(place, _on_cpu(example.text)) for place, counts, example in rounds if counts]
     texts = dict(sorted(pair for pairs in team.gather(own) for pair in pairs))
     following = dict(zip(texts, [*texts][1:] + [*texts][:1], strict=True))
 
@@ -125,8 +145,13 @@ def look_at_held_out(
     return HeldOut(
         names=[name for _, name, _, _ in rows],
         loss=mean(loss for _, _, losses, _ in rows for loss in losses),
-        caption_gain=mean(gain for _, _, _, gain in rows),
+        caption_gain=mean(gain for _, _, _, gain in rows) if len(texts) > 1 else None,
     )
+
+
+def _on_cpu(text: torch.Tensor | str) -> torch.Tensor | str:
+    """What travels between processes; from a GPU, each would lay it on the sender's."""
+    return text if isinstance(text, str) else text.cpu()
 
 
 def _readable(

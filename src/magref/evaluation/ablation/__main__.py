@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 from magref.evaluation.ablation.budget import ARMS, QUICK, Budget
@@ -25,10 +26,9 @@ def main() -> None:
     quiet_libraries()
     make_worlds(options.folder, budget)
     train_base(options.base, options.folder, budget)
-    for seed in budget.seeds:
-        for arm in ARMS:
-            train_arm(arm, seed, options.folder, budget)
-            measure_run(arm, seed, options.folder, budget)
+    for arm, seed in sorted(product(ARMS, budget.seeds), key=lambda run: (not run[0].shuffle, run[1])):
+        train_arm(arm, seed, options.folder, budget)
+        measure_run(arm, seed, options.folder, budget)
     with writing(options.folder / "ablation.md", overwrite=True) as temporary:
         temporary.write_text(report(options.folder, budget), encoding="utf-8")
     draw_figures(options.folder, budget)

@@ -18,8 +18,8 @@ class Budget:
     base_samples: int = 3000
     base_steps: int = 2000
     samples: int = 3000
-    steps: int = 1000
-    marks: tuple[int, ...] = (250, 500, 1000)
+    steps: int = 2000
+    marks: tuple[int, ...] = (250, 500, 1000, 2000)
     """Steps after which each run is measured."""
     frames: int = 9
     """Of each clip: its first half, where directions are learnt soonest (docs/training.md)."""
@@ -81,5 +81,6 @@ GROUPS = {
     "three": Group(3),
     "background": Group(1, background=True),
     "long": Group(1, length=3),
+    "long-two": Group(2, length=3),
 }
 """Three subjects, a background and the length are zero-shot."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +14,19 @@ from magref.evaluation.measures.score import VideoScore
 from magref.evaluation.tasks import generator, load_scores, measure, tasks
 from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
+from magref.settings import Record
 
 EARLY = ("one", "two")
 """The groups that are measured after every mark; the others after the last one."""
+
+
+class Changes(Record):
+    """For each video of two subjects, the root mean square difference, colours from 0 to 1, to the one that the same
+    noise gives with the references in reverse order; and, as a scale for it, to the one that other noise gives.
+    """
+
+    order: tuple[float, ...]
+    noise: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -42,12 +51,9 @@ class Scored:
         """The scores of a group's videos, in the tasks' order."""
         return load_scores(self.place(arm, seed, step, group))
 
-    def changes(self, arm: Arm, seed: int) -> list[float]:
-        """For each video of two subjects, the root mean square difference, colours from 0 to 1, to the one that the
-        same noise gives with the references in reverse order; after the last mark.
-        """
-        changes: list[float] = json.loads(self.order(arm, seed).read_text(encoding="utf-8"))
-        return changes
+    def changes(self, arm: Arm, seed: int) -> Changes:
+        """Of a run after the last mark."""
+        return Changes.model_validate_json(self.order(arm, seed).read_bytes())
 
 
 def measure_run(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:
@@ -68,16 +74,21 @@ def measure_run(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:
             )
             print(f"{arm.folder(seed)} step {step}: measured {name}", flush=True)
         if step == last:
-            changes = _order_changes(pipeline, budget)
+            changes = _changes(pipeline, budget)
             with writing(scored.order(arm, seed), overwrite=True) as temporary:
-                temporary.write_text(json.dumps(changes), encoding="utf-8")
+                temporary.write_text(changes.model_dump_json(), encoding="utf-8")
 
 
-def _order_changes(pipeline: MagrefPipeline, budget: Budget) -> list[float]:
+def _changes(pipeline: MagrefPipeline, budget: Budget) -> Changes:
     group = GROUPS["two"]
-    wanted, num_frames = tasks(group, budget.cases), budget.num_frames(group)
+    num_frames = budget.num_frames(group)
     given, reverse = (generator(pipeline, num_frames=num_frames, reverse=reverse) for reverse in (False, True))
-    return [_difference(given(task, n)[0], reverse(task, n)[0]) for n, task in enumerate(wanted)]
+    order, noise = [], []
+    for number, task in enumerate(tasks(group, budget.cases)):
+        video = given(task, number)[0]
+        order.append(_difference(video, reverse(task, number)[0]))
+        noise.append(_difference(video, given(task, number + budget.cases)[0]))
+    return Changes(order=tuple(order), noise=tuple(noise))
 
 
 def _difference(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> float:

@@ -37,7 +37,9 @@ def layout_by_frame(frames: torch.Tensor, canvas: Image.Image) -> list[float] | 
     return similar[:, edges].mean(dim=1).tolist()
 
 
-def layout_left(frames: torch.Tensor, canvas: Image.Image) -> float | None:
-    """The mean of `layout_by_frame`, not below 0."""
-    values = layout_by_frame(frames, canvas)
-    return None if values is None else max(0.0, float(np.mean(values)))
+def layout_left(frames: torch.Tensor, *given: Image.Image) -> float | None:
+    """The mean of `layout_by_frame`, not below 0: of the canvas, or of pictures given one by one, of which each frame
+    counts with the one that it shows most of.
+    """
+    found = [values for picture in given if (values := layout_by_frame(frames, picture)) is not None]
+    return max(0.0, float(np.max(found, axis=0).mean())) if found else None

@@ -55,12 +55,19 @@ class Case:
     """What a video is measured against.
 
     `background` is the background's reference, the name of a plain colour, or None where the prompt leaves it open;
-    `canvas` is what the model was given, for the layout left of it.
+    `canvas` is what the model was given, for the layout left of it; `pictures` what it was given in the canvas's place
+    where that was one picture for each reference (vanilla mask, token-wise concatenation).
     """
 
     subjects: tuple[CaseSubject, ...]
     background: Image.Image | str | None = None
     canvas: Image.Image | None = None
+    pictures: tuple[Image.Image, ...] = ()
+
+    @property
+    def given(self) -> tuple[Image.Image, ...]:
+        """What the model was given."""
+        return self.pictures or (() if self.canvas is None else (self.canvas,))
 
 
 class SubjectScore(Record):
@@ -175,7 +182,7 @@ def score_video(
         count=count,
         count_right=count == len(case.subjects),
         background=_background(video, outside, case.background),
-        layout_left=None if case.canvas is None else layout_left(video, case.canvas),
+        layout_left=layout_left(video, *case.given),
         flicker=flicker(video, outside),
         camera_known=camera is not None,
     )
