@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,17 @@ import numpy as np
 import pytest
 
 from magref.evaluation.ablation.budget import ARMS, GROUPS, QUICK, Arm, Budget
-from magref.evaluation.ablation.measuring import Scored
-from magref.evaluation.ablation.tables import MEASURES, _drift, _group_table, _orders, _pairs, quarters
+from magref.evaluation.ablation.measuring import BASELINES, Changes, Scored
+from magref.evaluation.ablation.tables import (
+    MEASURES,
+    WHERE_SEEN,
+    _drift,
+    _group_table,
+    _orders,
+    _pairs,
+    measured_arms,
+    quarters,
+)
 from magref.evaluation.measures.score import SubjectScore, VideoScore
 from magref.evaluation.tasks import Task, load_scores, tasks
 from magref.references import open_references
@@ -57,10 +65,13 @@ def _video(*identities: tuple[float | None, ...]) -> VideoScore:
 
 def _write(scored: Scored, arm: Arm, seed: int, videos: list[VideoScore], changes: list[float]) -> None:
     for group in GROUPS:
-        path = scored.place(arm, seed, 10, group)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(video.model_dump_json() + "\n" for video in videos))
-    scored.order(arm, seed).write_text(json.dumps(changes))
+        _write_scores(scored.place(arm, seed, 10, group), videos)
+    scored.order(arm, seed).write_text(Changes(order=tuple(changes), noise=(0.5,) * len(changes)).model_dump_json())
+
+
+def _write_scores(path: Path, videos: list[VideoScore]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(video.model_dump_json() + "\n" for video in videos))
 
 
 @pytest.fixture
@@ -74,6 +85,8 @@ def scored(tmp_path: Path) -> Scored:
             if n == 1:
                 videos[2] = _video((None, None, None, None))
             _write(found, arm, seed, videos, changes=[0.1 * n, 0.1 * n, 0.1 * n])
+    for name in BASELINES:
+        _write_scores(found.baseline(name, "one"), [_video((1.0, 1.0, 1.0, 1.0))] * 3)
     return found
 
 
@@ -82,35 +95,61 @@ def _row(table: str, name: str) -> list[str]:
     return [cell.strip() for cell in line.split("|")[2:-1]]
 
 
+COLUMNS = [*MEASURES, *WHERE_SEEN]
+
+
 def test_a_table_pools_the_seeds_and_shows_each(scored: Scored) -> None:
-    table = _group_table(scored, BUDGET, "one")
-    column = list(MEASURES).index("identity")
-    assert _row(table, "masked")[column].startswith("0.700 ")
-    assert _row(table, "&nbsp; seed 0")[column] == "0.800"
-    assert _row(table, "tokenwise")[column].startswith("0.500 ")
+    table = _group_table(scored, measured_arms(scored, BUDGET), BUDGET, "one")
+    column = COLUMNS.index("identity")
+    assert _row(table, "masked")[column].startswith("0.70 ")
+    assert _row(table, "&nbsp; seed 0")[column] == "0.80"
+    assert _row(table, "tokenwise")[column].startswith("0.50 ")
+    assert _row(table, "still canvas")[column].startswith("1.00 ")
 
 
-def test_who_is_never_found_lowers_seen_and_leaves_identity_alone(scored: Scored) -> None:
-    row = _row(_group_table(scored, BUDGET, "one"), "vanilla")
-    assert row[list(MEASURES).index("seen")].startswith("0.667 ")
-    assert row[list(MEASURES).index("identity")].startswith("0.600 ")
+def test_who_is_never_found_has_no_identity(scored: Scored) -> None:
+    """Two of three are found: a mechanism must not look better for losing the third."""
+    row = _row(_group_table(scored, measured_arms(scored, BUDGET), BUDGET, "one"), "vanilla")
+    assert row[COLUMNS.index("seen")].startswith("0.67 ")
+    assert row[COLUMNS.index("identity")].startswith("0.40 ")
+    assert row[COLUMNS.index("identity where seen")].startswith("0.60 ")
+    assert row[COLUMNS.index("motion right")].startswith("0.00 ")
 
 
-def test_differences_are_of_pairs(scored: Scored) -> None:
+def test_differences_are_of_pairs_and_shown_for_each_seed(scored: Scored) -> None:
     """All pairs differ by the same, so the interval has no width, though the seeds are far apart."""
     column = list(MEASURES).index("identity")
-    assert _row(_pairs(scored, BUDGET, "one"), "tokenwise")[column] == "-0.200 [-0.200, -0.200]"
-    assert _row(_pairs(scored, BUDGET, "one"), "vanilla")[column] == "-0.100 [-0.100, -0.100]"
+    table = _pairs(scored, measured_arms(scored, BUDGET), BUDGET, "one")
+    assert _row(table, "tokenwise")[column] == "**-0.20 [-0.20, -0.20]**"
+    assert _row(table, "&nbsp; seed 0")[column] == "-0.33"  # vanilla's, which comes first
+    assert _row(table, "vanilla")[column].startswith("**-0.30 ")
+
+
+def test_what_the_seeds_do_not_agree_on_is_not_bold(scored: Scored) -> None:
+    for seed, level in ((0, 0.9), (1, 0.3)):  # 0.1 more than masked guidance, and 0.3 less
+        _write_scores(scored.place(ARMS[2], seed, 10, "one"), [_video((level,) * 4)] * 3)
+    cell = _row(_pairs(scored, measured_arms(scored, BUDGET), BUDGET, "one"), "tokenwise")[1]
+    assert cell == "-0.10 [-0.10, -0.10]"
+
+
+def test_what_is_not_measured_to_its_end_is_left_out(scored: Scored) -> None:
+    scored.order(ARMS[3], 1).unlink()
+    scored.order(ARMS[2], 0).unlink()
+    scored.order(ARMS[2], 1).unlink()
+    assert measured_arms(scored, BUDGET) == {ARMS[0]: [0, 1], ARMS[1]: [0, 1], ARMS[3]: [0]}
 
 
 def test_drift_is_from_the_first_quarter_to_the_last(scored: Scored) -> None:
-    assert quarters((1.0, 0.8, None, 0.4, None, 0.2, 0.1, None)) == (0.9, 0.1)
-    assert quarters((None, None, None, 0.5)) == (None, 0.5)
-    assert _row(_drift(scored, BUDGET), "masked")[0].startswith("-0.100 ")
+    assert quarters((1.0, 0.8, 0.0, 0.4, 0.0, 0.2, 0.1, 0.0)) == (0.9, 0.05)
+    row = _row(_drift(scored, measured_arms(scored, BUDGET), BUDGET), "masked")
+    assert row[0].startswith("0.75, 0.65: -0.10 ")
 
 
-def test_the_order_table_has_each_arm_s_change(scored: Scored) -> None:
-    assert _row(_orders(scored, BUDGET), "tokenwise")[0].startswith("0.200 ")
+def test_the_order_table_has_each_arm_s_change_and_a_scale_for_it(scored: Scored) -> None:
+    row = _row(_orders(scored, measured_arms(scored, BUDGET), BUDGET), "tokenwise")
+    assert row[0].startswith("0.20 ")
+    assert row[1].startswith("0.50 ")
+    assert row[2].startswith("0.50 ")
 
 
 @pytest.mark.parametrize("name", GROUPS)
@@ -153,7 +192,8 @@ def test_all_of_it_runs_and_goes_on_where_it_ended(tmp_path: Path, tiny_vae_base
     report = tmp_path / "out" / "ablation.md"
     written = report.read_text()
     scores = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "scores").rglob("*.json*")}
-    assert len(scores) == len(ARMS) * (2 + len(GROUPS) + 1) * len(QUICK.seeds)
+    of_arms = len(ARMS) * (2 + len(GROUPS) + 1) * len(QUICK.seeds)
+    assert len(scores) == of_arms + len(BASELINES) * len(GROUPS)
     report.unlink()
     subprocess.run(command, check=True)
     assert report.read_text() == written

@@ -67,6 +67,14 @@ def test_missing_values_count_for_nothing_and_an_empty_mean_is_missing():
     assert str(mean_of([])) == "not measured"
 
 
+def test_where_all_say_yes_the_interval_is_clopper_and_pearsons():
+    """Drawn again, 57 of 57 stay 57 of 57; that does not make them certain."""
+    assert mean_of([True] * 57).low == pytest.approx(0.9373, abs=1e-4)
+    assert mean_of([False] * 43).high == pytest.approx(0.0822, abs=1e-4)
+    assert mean_of([[True, True]] * 57).low == mean_of([True] * 57).low  # two subjects of a video are one draw
+    assert mean_of([1.0] * 57).low == 1.0  # a share, not an answer
+
+
 def test_the_interval_is_that_of_videos_and_narrows_with_them():
     rng = np.random.default_rng(0)
     few, many = (mean_of((rng.random(n) < 0.8).tolist()) for n in (20, 500))

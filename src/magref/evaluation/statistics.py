@@ -13,7 +13,7 @@ COVERAGE = 0.95
 
 
 class Mean(Record):
-    """The mean over `n` videos and its bootstrap interval of 95%; all None where no video had a value."""
+    """The mean over `n` videos and its interval of 95%; all None where no video had a value."""
 
     value: float | None
     n: int
@@ -30,6 +30,7 @@ def mean_of(values: Sequence[float | Sequence[float | None] | None], *, seed: in
     """The mean and its interval.
 
     Videos are drawn again with all that was measured in them, since the subjects of one video are not independent.
+    Where all of them say yes, or all no, drawing again says nothing: the interval is then Clopper and Pearson's.
 
     Args:
         values: one for each video, or several (one for each subject); None is missing and counts for nothing.
@@ -44,6 +45,9 @@ def mean_of(values: Sequence[float | Sequence[float | None] | None], *, seed: in
     drawn = np.random.default_rng(seed).integers(len(kept), size=(RESAMPLES, len(kept)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.quantile(means, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+    if low == high and all(isinstance(v, bool) for group in groups for v in group if v is not None):
+        rarest = 1 - ((1 - COVERAGE) / 2) ** (1 / len(kept))
+        low, high = (1 - rarest, 1.0) if high else (0.0, rarest)
     return Mean(value=float(sums.sum() / counts.sum()), n=len(kept), low=float(low), high=float(high))
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from magref.evaluation.ablation.budget import ARMS, QUICK, Budget
 from magref.evaluation.ablation.figures import draw_figures
-from magref.evaluation.ablation.measuring import measure_run
+from magref.evaluation.ablation.measuring import measure_baselines, measure_run
 from magref.evaluation.ablation.tables import report
 from magref.evaluation.ablation.training import make_worlds, train_arm, train_base
-from magref.models import quiet_libraries
+from magref.models import find_model, quiet_libraries
 from magref.outputs import writing
 
 
@@ -29,6 +29,7 @@ def main() -> None:
     for arm, seed in sorted(product(ARMS, budget.seeds), key=lambda run: (not run[0].shuffle, run[1])):
         train_arm(arm, seed, options.folder, budget)
         measure_run(arm, seed, options.folder, budget)
+    measure_baselines(options.folder, find_model(str(options.base)).defaults, budget)
     with writing(options.folder / "ablation.md", overwrite=True) as temporary:
         temporary.write_text(report(options.folder, budget), encoding="utf-8")
     draw_figures(options.folder, budget)

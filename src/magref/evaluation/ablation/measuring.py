@@ -10,14 +10,18 @@ import numpy.typing as npt
 
 from magref.evaluation.ablation.budget import GROUPS, Arm, Budget
 from magref.evaluation.ablation.training import pipelines
+from magref.evaluation.baselines import pasted, still_canvas
 from magref.evaluation.measures.score import VideoScore
 from magref.evaluation.tasks import generator, load_scores, measure, tasks
+from magref.geometry import VideoShape
 from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
-from magref.settings import Record
+from magref.settings import GenerationDefaults, Record
 
 EARLY = ("one", "two")
 """The groups that are measured after every mark; the others after the last one."""
+BASELINES = {"still canvas": still_canvas, "pasted": pasted}
+"""What no mechanism has to beat or could: see `baselines.py`."""
 
 
 class Changes(Record):
@@ -51,9 +55,21 @@ class Scored:
         """The scores of a group's videos, in the tasks' order."""
         return load_scores(self.place(arm, seed, step, group))
 
+    def baseline(self, name: str, group: str) -> Path:
+        """The scores of one of `BASELINES`."""
+        return self.folder / "scores" / "baselines" / name / f"{group}.jsonl"
+
     def changes(self, arm: Arm, seed: int) -> Changes:
         """Of a run after the last mark."""
         return Changes.model_validate_json(self.order(arm, seed).read_bytes())
+
+
+def measure_baselines(folder: Path, base: GenerationDefaults, budget: Budget) -> None:
+    """Measure the systems without a model; `base` has the videos' size."""
+    for group_name, group in GROUPS.items():
+        shape = VideoShape(budget.num_frames(group), base.height, base.width)
+        for name, system in BASELINES.items():
+            measure(system(shape), tasks(group, budget.cases), Scored(folder).baseline(name, group_name))
 
 
 def measure_run(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:

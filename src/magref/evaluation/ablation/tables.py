@@ -6,161 +6,203 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from magref.evaluation.ablation.budget import ARMS, GROUPS, Arm, Budget
-from magref.evaluation.ablation.measuring import Scored
+from magref.evaluation.ablation.measuring import BASELINES, Scored
 from magref.evaluation.ablation.training import tokens, training_flops
-from magref.evaluation.measures.score import VideoScore
+from magref.evaluation.measures.score import SubjectScore, VideoScore
 from magref.evaluation.statistics import Mean, mean_of
+from magref.evaluation.tasks import load_scores
 
 Values = Sequence[float | None]
 """What one video gives: a value for each of its subjects, or one of its own."""
+Measure = Callable[[VideoScore], Values]
 
 
-def _of_subjects(name: str) -> Callable[[VideoScore], Values]:
-    return lambda video: [getattr(subject, name) for subject in video.subjects]
+def by_frame(subject: SubjectScore) -> list[float]:
+    """Identity in each frame: the cosine with the reference, 0 where that is negative or the subject is not found."""
+    return [max(0.0, value or 0.0) for value in subject.by_frame]
 
 
-def _of_video(name: str) -> Callable[[VideoScore], Values]:
-    return lambda video: [getattr(video, name)]
+def _identity(subject: SubjectScore) -> float:
+    frames = by_frame(subject)
+    return sum(frames) / len(frames)
 
 
-MEASURES: dict[str, Callable[[VideoScore], Values]] = {
-    **{name: _of_subjects(name) for name in ("seen", "identity", "nearest", "motion_right", "constancy")},
-    **{name: _of_video(name) for name in ("count_right", "background", "layout_left")},
+def _of_subjects(value: Callable[[SubjectScore], float | None]) -> Measure:
+    return lambda video: [value(subject) for subject in video.subjects]
+
+
+MEASURES: dict[str, Measure] = {
+    "seen": _of_subjects(lambda subject: subject.seen),
+    "identity": _of_subjects(_identity),
+    "nearest": _of_subjects(lambda subject: bool(subject.nearest)),
+    "motion right": _of_subjects(lambda subject: bool(subject.motion_right)),
+    "count right": lambda video: [video.count_right],
+    "background": lambda video: [video.background],
+    "layout left": lambda video: [video.layout_left],
 }
-"""See `docs/measures.md`."""
+"""See `docs/measures.md`; but whom nobody finds has identity 0, is not nearest and does not move right: else a
+mechanism that loses its subjects would be judged by those that it keeps."""
+WHERE_SEEN: dict[str, Measure] = {
+    "identity where seen": _of_subjects(lambda subject: subject.identity),
+    "constancy": _of_subjects(lambda subject: subject.constancy),
+}
 
 TITLES = {
     "one": "One subject",
     "two": "Two subjects",
-    "three": "Three subjects (zero-shot)",
-    "background": "One subject and a background picture (zero-shot)",
-    "long": "One subject, three times the trained length (zero-shot)",
+    "three": "Three subjects",
+    "background": "One subject and a background picture",
+    "long": "One subject, three times the trained length",
+    "long-two": "Two subjects, three times the trained length",
 }
 
 
 def report(folder: Path, budget: Budget) -> str:
-    """All tables."""
+    """All tables, of what is measured so far."""
     scored = Scored(folder)
-    parts = [_costs(folder, budget)]
+    arms = measured_arms(scored, budget)
+    parts = ["## What each costs\n\n" + _costs(arms, folder, budget)]
     for group in GROUPS:
-        parts.append(f"## {TITLES[group]}\n\n" + _group_table(scored, budget, group))
-        parts.append(
-            "Differences from masked guidance, in pairs of equal task and seed:\n\n" + _pairs(scored, budget, group)
-        )
-    parts.append("## Against training\n\n" + _over_steps(scored, folder, budget))
-    parts.append("## Order on the canvas\n\n" + _orders(scored, budget))
-    parts.append("## Drift\n\n" + _drift(scored, budget))
+        parts.append(f"## {TITLES[group]}\n\n" + _group_table(scored, arms, budget, group))
+        parts.append("Differences from masked guidance:\n\n" + _pairs(scored, arms, budget, group))
+    parts.append("## Against training\n\n" + _over_steps(scored, arms, folder, budget))
+    parts.append("## Order on the canvas\n\n" + _orders(scored, arms, budget))
+    parts.append("## Drift\n\n" + _drift(scored, arms, budget))
     return "\n\n".join(parts) + "\n"
 
 
-def pooled(scored: Scored, budget: Budget, arm: Arm, step: int, group: str) -> list[list[VideoScore]]:
-    """An arm's scores, one entry for each seed."""
-    return [scored.load(arm, seed, step, group) for seed in budget.seeds]
+def measured_arms(scored: Scored, budget: Budget) -> dict[Arm, list[int]]:
+    """The arms with the seeds of theirs that are measured to the end."""
+    found = {arm: [seed for seed in budget.seeds if scored.order(arm, seed).exists()] for arm in ARMS}
+    return {arm: seeds for arm, seeds in found.items() if seeds}
 
 
-def mean_over_seeds(runs: Sequence[Sequence[VideoScore]], measure: Callable[[VideoScore], Values]) -> Mean:
+def mean_over_seeds(runs: Sequence[Sequence[VideoScore]], measure: Measure) -> Mean:
     """Over all videos; those of one task, which all seeds share, are drawn together."""
     return mean_of([[value for run in runs for value in measure(run[n])] for n in range(len(runs[0]))])
 
 
-def _group_table(scored: Scored, budget: Budget, group: str) -> str:
+def pooled(scored: Scored, arm: Arm, seeds: Sequence[int], step: int, group: str) -> list[list[VideoScore]]:
+    """An arm's scores, one entry for each seed."""
+    return [scored.load(arm, seed, step, group) for seed in seeds]
+
+
+def _group_table(scored: Scored, arms: dict[Arm, list[int]], budget: Budget, group: str) -> str:
+    measures = MEASURES | WHERE_SEEN
     rows = []
-    for arm in ARMS:
-        runs = pooled(scored, budget, arm, budget.marks[-1], group)
-        rows.append([arm.name, *(_short(mean_over_seeds(runs, measure)) for measure in MEASURES.values())])
-        for seed, run in zip(budget.seeds, runs, strict=True):
-            means = [mean_of([measure(video) for video in run]) for measure in MEASURES.values()]
-            rows.append([f"&nbsp; seed {seed}", *("" if m.value is None else f"{m.value:.3f}" for m in means)])
-    return _table(["", *MEASURES], rows)
+    for arm, seeds in arms.items():
+        runs = pooled(scored, arm, seeds, budget.marks[-1], group)
+        rows.append([arm.name, *(_short(mean_over_seeds(runs, measure)) for measure in measures.values())])
+        for seed, run in zip(seeds, runs, strict=True):
+            means = [mean_of([measure(video) for video in run]) for measure in measures.values()]
+            rows.append([f"&nbsp; seed {seed}", *("" if m.value is None else f"{m.value:.2f}" for m in means)])
+    for name in BASELINES:
+        videos = load_scores(scored.baseline(name, group))
+        rows.append([name, *(_short(mean_over_seeds([videos], measure)) for measure in measures.values())])
+    return _table(["", *measures], rows)
 
 
-def _pairs(scored: Scored, budget: Budget, group: str) -> str:
-    first, *others = ARMS
-    own = pooled(scored, budget, first, budget.marks[-1], group)
+def _pairs(scored: Scored, arms: dict[Arm, list[int]], budget: Budget, group: str) -> str:
+    """Of equal task and seed. Bold is what all of several seeds agree on and whose interval leaves zero out."""
+    first, *others = arms
     rows = []
     for arm in others:
-        runs = pooled(scored, budget, arm, budget.marks[-1], group)
-        cells = []
-        for measure in MEASURES.values():
-            differences = []
-            for n in range(len(own[0])):
-                pairs = [
-                    (theirs, ours)
-                    for run, mine in zip(runs, own, strict=True)
-                    for theirs, ours in zip(measure(run[n]), measure(mine[n]), strict=True)
-                ]
-                differences.append([a - b for a, b in pairs if a is not None and b is not None])
-            cells.append(_short(mean_of(differences), sign=True))
-        rows.append([arm.name, *cells])
+        seeds = [seed for seed in arms[arm] if seed in arms[first]]
+        own, theirs = (pooled(scored, each, seeds, budget.marks[-1], group) for each in (first, arm))
+        columns = [_differences(theirs, own, measure) for measure in MEASURES.values()]
+        rows.append([arm.name, *(_marked(mean, each) for mean, each in columns)])
+        for number, seed in enumerate(seeds):
+            values = [each[number].value for _, each in columns]
+            rows.append([f"&nbsp; seed {seed}", *("" if value is None else f"{value:+.2f}" for value in values)])
     return _table(["", *MEASURES], rows)
 
 
-def _costs(folder: Path, budget: Budget) -> str:
+def _differences(
+    theirs: Sequence[Sequence[VideoScore]], own: Sequence[Sequence[VideoScore]], measure: Measure
+) -> tuple[Mean, list[Mean]]:
+    """Over all seeds, and of each."""
+    runs = [
+        [_minus(measure(a), measure(b)) for a, b in zip(run, mine, strict=True)]
+        for run, mine in zip(theirs, own, strict=True)
+    ]
+    pooled_tasks = [[value for run in runs for value in run[n]] for n in range(len(runs[0]))]
+    return mean_of(pooled_tasks), [mean_of(run) for run in runs]
+
+
+def _minus(theirs: Values, ours: Values) -> list[float]:
+    return [a - b for a, b in zip(theirs, ours, strict=True) if a is not None and b is not None]
+
+
+def _marked(mean: Mean, seeds: Sequence[Mean]) -> str:
+    signs = {(seed.value or 0.0) > 0 for seed in seeds}
+    certain = mean.low is not None and mean.high is not None and (mean.low > 0 or mean.high < 0)
+    text = _short(mean, sign=True)
+    return f"**{text}**" if certain and len(seeds) > 1 and len(signs) == 1 else text
+
+
+def _costs(arms: dict[Arm, list[int]], folder: Path, budget: Budget) -> str:
     rows = [
         [arm.name, str(tokens(arm, folder, budget)), f"{training_flops(arm, folder, budget, budget.marks[-1]):.3g}"]
-        for arm in ARMS
+        for arm in arms
     ]
-    head = ["", "tokens of an example, on average", f"FLOP of {budget.marks[-1]} steps"]
-    return "## What each costs\n\n" + _table(head, rows)
+    return _table(["", "tokens of an example, on average", f"FLOP of {budget.marks[-1]} steps"], rows)
 
 
-def _over_steps(scored: Scored, folder: Path, budget: Budget) -> str:
+def _over_steps(scored: Scored, arms: dict[Arm, list[int]], folder: Path, budget: Budget) -> str:
+    columns = [(group, name) for group in ("one", "two") for name in ("identity", "nearest", "motion right")]
     rows = []
-    for arm in ARMS:
+    for arm, seeds in arms.items():
         for step in budget.marks:
             cells = [
-                _short(mean_over_seeds(pooled(scored, budget, arm, step, group), MEASURES[name]))
-                for group in ("one", "two")
-                for name in ("identity", "nearest")
+                _short(mean_over_seeds(pooled(scored, arm, seeds, step, group), MEASURES[name]))
+                for group, name in columns
             ]
             rows.append([arm.name, str(step), f"{training_flops(arm, folder, budget, step):.3g}", *cells])
-    return _table(
-        ["", "steps", "FLOP", "identity, one", "nearest, one", "identity, two", "nearest, two"],
-        rows,
-    )
+    return _table(["", "steps", "FLOP", *(f"{name}, {group}" for group, name in columns)], rows)
 
 
-def _orders(scored: Scored, budget: Budget) -> str:
+def _orders(scored: Scored, arms: dict[Arm, list[int]], budget: Budget) -> str:
     rows = []
-    for arm in ARMS:
-        changes = [scored.changes(arm, seed) for seed in budget.seeds]
-        rows.append([arm.name, _short(mean_of([list(each) for each in zip(*changes, strict=True)]))])
-    return _table(["", "change of the video, root mean square, colours from 0 to 1"], rows)
+    for arm, seeds in arms.items():
+        changes = [scored.changes(arm, seed) for seed in seeds]
+        order, noise = (
+            mean_of([list(each) for each in zip(*values, strict=True)])
+            for values in ([c.order for c in changes], [c.noise for c in changes])
+        )
+        identity = mean_over_seeds(pooled(scored, arm, seeds, budget.marks[-1], "two"), MEASURES["identity"])
+        rows.append([arm.name, _short(order), _short(noise), _short(identity)])
+    return _table(["change of the video", "by reversing the references", "by other noise", "identity, two"], rows)
 
 
-def _drift(scored: Scored, budget: Budget) -> str:
+def _drift(scored: Scored, arms: dict[Arm, list[int]], budget: Budget) -> str:
     """Identity in the first and the last quarter of the frames, at both lengths."""
+    groups = ("one", "long", "two", "long-two")
     rows = []
-    for arm in ARMS:
+    for arm, seeds in arms.items():
         cells = []
-        for group in ("one", "long"):
-            runs = pooled(scored, budget, arm, budget.marks[-1], group)
-            change = [
-                [
-                    last - first
-                    for run in runs
-                    for subject in run[n].subjects
-                    for first, last in [quarters(subject.by_frame)]
-                    if first is not None and last is not None
-                ]
+        for group in groups:
+            runs = pooled(scored, arm, seeds, budget.marks[-1], group)
+            ends = [
+                [quarters(by_frame(subject)) for run in runs for subject in run[n].subjects]
                 for n in range(len(runs[0]))
             ]
-            cells.append(_short(mean_of(change), sign=True))
+            first, last = (mean_of([[end[k] for end in video] for video in ends]).value for k in (0, 1))
+            change = mean_of([[last - first for first, last in video] for video in ends])
+            cells.append(f"{first:.2f}, {last:.2f}: {_short(change, sign=True)}")
         rows.append([arm.name, *cells])
-    return _table(["change of identity, first to last quarter", "trained length", "three times"], rows)
+    return _table(["identity in the first and last quarter: change", *groups], rows)
 
 
-def quarters(by_frame: Values) -> tuple[float | None, float | None]:
-    """The means of the first and of the last quarter of the frames, over those in which the subject is found."""
-    size = max(1, len(by_frame) // 4)
-    first, last = ([v for v in part if v is not None] for part in (by_frame[:size], by_frame[-size:]))
-    return (sum(first) / len(first) if first else None), (sum(last) / len(last) if last else None)
+def quarters(values: Sequence[float]) -> tuple[float, float]:
+    """The means of the first and of the last quarter of the frames."""
+    size = max(1, len(values) // 4)
+    return sum(values[:size]) / size, sum(values[-size:]) / size
 
 
 def _short(mean: Mean, *, sign: bool = False) -> str:
     if mean.value is None:
         return ""
-    form = "+.3f" if sign else ".3f"
+    form = "+.2f" if sign else ".2f"
     return f"{mean.value:{form}} [{mean.low:{form}}, {mean.high:{form}}]"
 
 
