@@ -21,8 +21,8 @@ from magref.conditioning import decode_latents, encode_video
 from magref.evaluation.measures.instruments import Instruments, load_instruments, shipped_instruments
 from magref.evaluation.measures.score import Case, CaseSubject, Scores, VideoScore, score_video, summarise
 from magref.references import Reference
-from magref.synthetic.plans import SIMPLE, WorldConfig
-from magref.synthetic.samples import cut_out
+from magref.synthetic.plans import SIMPLE, STAGED, WorldConfig
+from magref.synthetic.samples import cut_out, picture_of
 from magref.synthetic.world import Scenes, render_scenes
 
 Video = npt.NDArray[np.uint8]
@@ -33,6 +33,7 @@ WORLDS = {
     "simple": SIMPLE.model_copy(update={"references": 1}),
     "static camera": WorldConfig(camera=0.0, occlusion=0.0, references=1),
     "everything": WorldConfig(references=1),
+    "staged": STAGED.model_copy(update={"references": 1}),
 }
 
 
@@ -54,13 +55,13 @@ def clips(
             indices, frames=FRAMES, height=HEIGHT_PX, width=WIDTH_PX, seed=seed, split=split, config=world
         )
         for row in range(len(indices)):
-            yield Clip(scenes.frames[row].permute(0, 2, 3, 1).numpy(), case_of(scenes, row))
+            yield Clip(scenes.frames[row].permute(0, 2, 3, 1).numpy(), case_of(scenes, row, world))
 
 
-def case_of(scenes: Scenes, row: int, *, reference: int = 0) -> Case:
+def case_of(scenes: Scenes, row: int, world: WorldConfig) -> Case:
     """The case of one rendered clip: its first references, its motions, its background, and a canvas of all of them."""
     truth = scenes.truths[row]
-    pictures = [cut_out(scenes.references[row, n, reference]) for n in range(len(truth.subjects))]
+    pictures = [picture_of(scenes.references[row, n, 0], world) for n in range(len(truth.subjects))]
     references = [Reference(p, role=s.role, label=s.label) for p, s in zip(pictures, truth.subjects, strict=True)]
     behind = None
     if truth.place is not None:
