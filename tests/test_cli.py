@@ -292,6 +292,10 @@ class TestMistakes:
     def test_empty_prompt(self, here, model, capsys):
         assert "the prompt is empty" in says(capsys, "generate", " ", "dog.png", "--model", model)
 
+    def test_a_forgotten_prompt(self, here, model, capsys):
+        said = says(capsys, "generate", "dog.png", "cat.png", "--model", model)
+        assert "the prompt dog.png is a file; the sentence comes first" in said
+
     def test_no_arguments(self, here, capsys):
         assert "give a prompt and reference pictures" in says(capsys, "generate")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -185,6 +186,10 @@ def generate(
         return
     if prompt is None:
         raise InputError('give a prompt and reference pictures: magref generate "The dog runs." dog.jpg -o out.mp4')
+    if os.path.isfile(prompt):
+        raise InputError(
+            f'the prompt {prompt} is a file; the sentence comes first: magref generate "The dog runs." dog.jpg'
+        )
     pictures = [Reference(path) for path in references or []]
     if background is not None:
         pictures.append(Reference(background, role="background"))
