@@ -208,16 +208,49 @@ class TestBatch:
         Path("cases.txt").write_text("a@@Go left.@@dog.png\n")
         assert "is a folder" in says(capsys, "generate", "--batch", "cases.txt", "-o", "out.mp4")
 
-    def test_finished_cases_are_kept_and_the_rest_is_made(self, here, model):
+    def test_finished_cases_are_kept_and_the_rest_is_made(self, here, model, capsys):
         Path("cases.txt").write_text("a@@Go left.@@dog.png\nb@@Go right.@@dog.png@@cat.png\n")
         common = ["generate", "--batch", "cases.txt", "-o", "made", "--model", model, "--steps", 1]
         assert magref(*common) == 0
         before = Path("made/a.mp4").stat().st_mtime_ns
         Path("made/b.mp4").unlink()
         Path("made/b.json").unlink()
+        capsys.readouterr()
         assert magref(*common) == 0
+        assert "1 video is there already" in capsys.readouterr().err
         assert Path("made/a.mp4").stat().st_mtime_ns == before
         assert Path("made/b.mp4").exists()
+
+    def test_a_video_made_with_something_else_is_not_taken_for_finished(self, here, model, capsys):
+        def asked(*options, line="a@@Go left.@@dog.png\n"):
+            Path("cases.txt").write_text(line)
+            return "generate", "--batch", "cases.txt", "-o", "made", "--model", model, "--steps", 1, *options
+
+        assert magref(*asked("--seed", 1)) == 0
+        capsys.readouterr()
+        made = f"magref: {Path('made/a.mp4')} was made with"
+        remedy = "use --overwrite or another folder"
+        other = asked("--seed", 1, line="a@@Go right.@@dog.png\n")
+        assert says(capsys, *other) == f"{made} another prompt; {remedy}"
+        assert says(capsys, *asked("--seed", 2, "--frames", 9)) == f"{made} other settings (num frames, seed); {remedy}"
+        other = asked("--seed", 1, line="a@@Go left.@@cat.png\n")
+        assert says(capsys, *other) == f"{made} other references; {remedy}"
+        assert magref(*asked()) == 0  # any seed will do
+        capsys.readouterr()
+        record = json.loads(Path("made/a.json").read_text())
+        record["model"]["weights_sha256"] = "0" * 64
+        Path("made/a.json").write_text(json.dumps(record))
+        assert says(capsys, *asked()) == f"{made} another model; {remedy}"
+
+    def test_files_that_are_no_finished_video_are_named(self, here, model, capsys):
+        Path("cases.txt").write_text("a@@Go left.@@dog.png\n")
+        common = ["generate", "--batch", "cases.txt", "-o", "made", "--model", model, "--steps", 1]
+        assert magref(*common) == 0
+        capsys.readouterr()
+        Path("made/a.mp4").write_bytes(b"")
+        assert "a.mp4 is not the video that" in says(capsys, *common)
+        Path("made/a.json").write_bytes(b"")
+        assert "a.json is not the record of" in says(capsys, *common)
 
 
 class TestMistakes:
@@ -295,6 +328,40 @@ class TestMistakes:
     def test_a_forgotten_prompt(self, here, model, capsys):
         said = says(capsys, "generate", "dog.png", "cat.png", "--model", model)
         assert "the prompt dog.png is a file; the sentence comes first" in said
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            "Go. dog.png -o LONG.mp4",
+            "Go. LONG.png",
+            "Go. dog.png --model LONG/x",
+            "Go. dog.png --lora LONG",
+            "Go. dog.png --transformer LONG",
+            "--batch LONG.jsonl",
+            "--batch long.txt",
+            "--replay LONG.mp4",
+            "--replay dog.png/a.mp4",
+            "--replay loop.mp4",
+            "Go. dog.png -o loop.mp4/out.mp4",
+        ],
+    )
+    def test_a_path_that_the_system_refuses_is_one_sentence(self, here, model, capsys, arguments):
+        Path("long.txt").write_text(f"a@@Go.@@{'x' * 300}.png")
+        Path("loop.mp4").symlink_to("loop.mp4")
+        options = [] if "--model" in arguments or "--replay" in arguments else ["--model", model]
+        says(capsys, "generate", *arguments.replace("LONG", "x" * 300).split(), *options)
+
+    @pytest.mark.parametrize("command", ["info LONG", "convert LONG out", "plan LONG"])
+    def test_so_it_is_with_other_commands(self, here, capsys, command):
+        says(capsys, *command.replace("LONG", "x" * 300).split())
+
+    def test_a_path_without_permission_is_one_sentence(self, here, model, capsys, monkeypatch):
+        def refused(*_):
+            raise PermissionError(errno.EACCES, "Permission denied", "locked/out.json")
+
+        monkeypatch.setattr("magref.generation.read_sidecar", refused)
+        said = says(capsys, "generate", "--replay", "locked/out.json")
+        assert said.endswith("locked/out.json cannot be used (Permission denied); check the path and its permissions")
 
     def test_no_arguments(self, here, capsys):
         assert "give a prompt and reference pictures" in says(capsys, "generate")

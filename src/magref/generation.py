@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from magref.canvas import Canvas, compose_canvas
 from magref.errors import InputError, memory_errors
+from magref.finished import is_finished
 from magref.frames import FrameStream
 from magref.geometry import VideoShape
 from magref.models import EMBEDDED_NAME, Model, find_model, load_model, quiet_libraries, transformer_shapes
@@ -97,18 +99,20 @@ class Plan:
 
 
 def plan(model: Model, jobs: Sequence[Job], request: Request, *, skip_finished: bool = False) -> list[Plan]:
-    """Resolve and check every job and output; with `skip_finished`, leave out videos that exist with their sidecar.
+    """Resolve and check every job and output; with `skip_finished`, leave out videos that are there as they are wanted.
 
     Raises:
         InputError, OutputError, CheckpointError: the first thing that cannot be used or written.
     """
     plans = []
+    skip_finished = skip_finished and not request.overwrite
+    weights = cache(partial(weights_sha256, model.folder))
     for job in jobs:
-        finished = job.output.exists() and sidecar_path(job.output).exists()
-        if skip_finished and finished and not request.overwrite:
-            continue
         check_prompt(job.prompt)
         settings = resolve_settings(model.defaults, model.strides, prompt=job.prompt, seed=job.seed, **request.settings)
+        any_seed = job.seed is None
+        if skip_finished and is_finished(job.output, settings, job.references, weights, any_seed=any_seed):
+            continue
         plans.append(Plan(job.output, settings, job.references))
         with memory_errors(f"a canvas of {settings.width}x{settings.height}", "use a smaller size"):
             count = len(plans[-1].canvas().references)  # opens all; not kept, since a batch may hold gigabytes of them
@@ -241,12 +245,12 @@ def _check_outputs(plans: Sequence[Plan], request: Request) -> None:
     outputs = [*(p.output for p in plans), *(sidecar_path(p.output) for p in plans), *pictures]
     resolved: set[Path] = set()
     for output in outputs:
-        path = Path(os.path.expanduser(output)).resolve()
+        path = Path(os.path.realpath(os.path.expanduser(output)))
         if path in resolved:
             raise InputError(f"two outputs would have the name {path}; give each its own")
         resolved.add(path)
     read = {
-        Path(os.path.expanduser(reference.image)).resolve()
+        Path(os.path.realpath(os.path.expanduser(reference.image)))
         for planned in plans
         for reference in planned.references
         if isinstance(reference.image, (str, Path))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from magref.batch import read_cases
+from magref.batch import Case, read_cases
 from magref.errors import InputError
 from magref.generation import Job, Request, plan, replayed, run
 from magref.models import find_model
@@ -165,24 +166,8 @@ def generate(
     if batch is not None:
         if prompt is not None or references or background is not None:
             raise InputError("--batch takes prompts and pictures from its file; leave out PROMPT, REF, --background")
-        cases = read_cases(batch)
-        folder = output or Path("outputs")
-        if folder.suffix.lower() in (*VIDEO_ENDINGS, ".json"):
-            raise InputError(f"with --batch the output {folder} is a folder; give a name without ending")
-        jobs = [
-            Job(path, case.prompt, case.references(), own_seed)
-            for case in cases
-            for path, own_seed in numbered(folder / f"{case.id}.mp4", seed, count)
-        ]
-        found = find_model(model)
-        plans = plan(found, jobs, request, skip_finished=True)
-        if engine == "ray":
-            from magref.generation_ray import run_on_ray
-            from magref.ray_pool import RayPool
-
-            run_on_ray(found, plans, request, RayPool(address, workers, gpus))
-        else:
-            run(found, plans, request)
+        pool = (address, workers, gpus) if engine == "ray" else None
+        make_batch(read_cases(batch), output or Path("outputs"), request, seed, count, pool)
         return
     if prompt is None:
         raise InputError('give a prompt and reference pictures: magref generate "The dog runs." dog.jpg -o out.mp4')
@@ -196,6 +181,35 @@ def generate(
     found = find_model(model)
     jobs = [Job(path, prompt, pictures, own) for path, own in numbered(output or DEFAULT_OUTPUT, seed, count)]
     run(found, plan(found, jobs, request), request)
+
+
+def make_batch(
+    cases: Sequence[Case],
+    folder: Path,
+    request: Request,
+    seed: int | None,
+    count: int,
+    pool: tuple[str | None, int, float] | None,
+) -> None:
+    """Make the videos of all cases that are not there yet; `pool` is a Ray cluster's address, workers, GPUs of each."""
+    if folder.suffix.lower() in (*VIDEO_ENDINGS, ".json"):
+        raise InputError(f"with --batch the output {folder} is a folder; give a name without ending")
+    jobs = [
+        Job(path, case.prompt, case.references(), own_seed)
+        for case in cases
+        for path, own_seed in numbered(folder / f"{case.id}.mp4", seed, count)
+    ]
+    found = find_model(request.model)
+    plans = plan(found, jobs, request, skip_finished=True)
+    if plans and (there := len(jobs) - len(plans)):
+        typer.echo(f"{there} video{'s are' if there > 1 else ' is'} there already", err=True)
+    if pool is None:
+        run(found, plans, request)
+        return
+    from magref.generation_ray import run_on_ray
+    from magref.ray_pool import RayPool
+
+    run_on_ray(found, plans, request, RayPool(*pool))
 
 
 def numbered(output: Path, seed: int | None, count: int) -> list[tuple[Path, int | None]]:
