@@ -111,6 +111,8 @@ def test_a_crop_counts_in_the_upright_picture(tmp_path, pictures):
         (case(refs=[{"uri": ""}]), r"refs\.0\.uri"),
         (case(refs=[{"uri": "https://example.org/dog.png"}]), "not a local file; fetch it yourself"),
         (case(refs=[{"uri": "s3://bucket/dog.png"}]), "not a local file"),
+        (case(refs=[{"uri": f"data:image/png;base64,{'A' * 5000}"}]), "data:image/png;base6... is not a file"),
+        ("[" * 100_000, "not JSON"),
         (case(refs=[{**DOG, "sha256": "0" * 64}]), "sha256"),
         (case(refs=[{**DOG, "sha256": "beef"}]), r"refs\.0\.sha256"),
         (case(refs=[{**DOG, "crop": [0, 0, 50, 20]}]), "crop .* does not lie in .* 40x20"),

@@ -152,7 +152,7 @@ def read_lines(path: str | Path, *, pictures: bool = True) -> Iterator[Line]:
 def _from_json(line: str) -> Case:
     try:
         json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"not JSON ({error}); write one object a line") from None
     try:
         return Case.model_validate_json(line)
@@ -193,6 +193,8 @@ def _local(uri: str, folder: Path) -> Path:
         uri = unquote(urlsplit(uri).path)
     elif _URI_SCHEME.match(uri):
         raise InputError(f"the reference {uri} is not a local file; fetch it yourself and give its path")
+    elif uri.startswith("data:"):
+        raise InputError(f"the reference {uri[:20]}... is not a file; save the picture and give its path")
     path = Path(os.path.expanduser(uri))
     for candidate in (folder / path, path):
         if candidate.is_file():

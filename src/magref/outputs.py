@@ -37,7 +37,8 @@ def check_output(path: str | Path, overwrite: bool = False, *, endings: Sequence
         if not overwrite and path.exists():
             raise _exists(path)
         folder = Path(os.path.realpath(path)).parent
-        while not folder.exists():  # the nearest folder that is there already; the rest is made when writing
+        # The nearest folder that is there already, the rest is made when writing; or a link that leads nowhere.
+        while not (folder.exists() or folder.is_symlink()):
             folder = folder.parent
     except OSError as error:
         raise _not_written(path, error) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from collections.abc import Sequence
 INTERRUPTED = 130
 """The exit code of a program that was interrupted from the keyboard."""
 FAILED = 2
+_UNUSABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
+"""What the system answers to a path that a person mistyped or may not use."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -20,6 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None or error.errno not in _UNUSABLE:
+            raise
+        code = _failed(f"{error.filename} cannot be used ({error.strerror}); check the path and its permissions")
     if code == INTERRUPTED:
         print("magref: interrupted; what was finished is kept, nothing is half written", file=sys.stderr)
     sys.exit(code)
