@@ -325,6 +325,15 @@ class TestMistakes:
     def test_empty_prompt(self, here, model, capsys):
         assert "the prompt is empty" in says(capsys, "generate", " ", "dog.png", "--model", model)
 
+    def test_overwrite_replaces_no_json_of_someone_else(self, here, model, capsys):
+        common = ["generate", "Go.", "dog.png", "--model", model, "--steps", 1, "--overwrite"]
+        for content in ("[1]", '{"format": "else"}', "", "[" * 100_000):
+            Path("out.json").write_text(content)
+            assert "out.json is no record of a video" in says(capsys, *common)
+            assert Path("out.json").read_text() == content
+        Path("out.json").unlink()
+        assert magref(*common) == magref(*common) == 0
+
     def test_a_forgotten_prompt(self, here, model, capsys):
         said = says(capsys, "generate", "dog.png", "cat.png", "--model", model)
         assert "the prompt dog.png is a file; the sentence comes first" in said

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from magref.canvas import Canvas, compose_canvas
-from magref.errors import InputError, memory_errors
+from magref.errors import InputError, OutputError, memory_errors
 from magref.finished import is_finished
 from magref.frames import FrameStream
 from magref.geometry import VideoShape
@@ -33,6 +33,7 @@ from magref.sidecar import (
     TransformerRecord,
     find_recorded,
     installed_versions,
+    is_sidecar,
     metadata_of,
     read_sidecar,
     reopen_references,
@@ -259,7 +260,9 @@ def _check_outputs(plans: Sequence[Plan], request: Request) -> None:
         raise InputError(f"the output {path} is one of the references; choose another name")
     for planned in plans:
         check_output(planned.output, request.overwrite)
-        check_output(sidecar_path(planned.output), request.overwrite, endings=(".json",))
+        beside = check_output(sidecar_path(planned.output), request.overwrite, endings=(".json",))
+        if beside.exists() and not is_sidecar(beside):
+            raise OutputError(f"{beside} is no record of a video, and would be replaced; choose another output")
         check_rate(planned.settings.fps, planned.output.suffix.lower())
     for picture in pictures:
         check_output(picture, request.overwrite, endings=IMAGE_ENDINGS)

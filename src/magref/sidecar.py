@@ -168,6 +168,15 @@ def read_sidecar(path: str | Path) -> Sidecar:
     return _parse(text, path)
 
 
+def is_sidecar(path: Path) -> bool:
+    """Whether a file is a sidecar of this package, of any version; what else it holds is not looked at."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and data.get("format") == FORMAT
+
+
 def _parse(text: str, path: Path) -> Sidecar:
     try:
         data: Any = json.loads(text)
