@@ -334,6 +334,11 @@ class TestMistakes:
         Path("out.json").unlink()
         assert magref(*common) == magref(*common) == 0
 
+    def test_a_sheet_too_high_for_its_format(self, here, model, capsys, monkeypatch):
+        monkeypatch.setattr("magref.generation.load_model", lambda *_, **__: pytest.fail("weights were loaded"))
+        common = ["generate", "Go.", "dog.png", "--model", model, "--count", 100, "--sheet", "s.webp"]
+        assert "a .webp sheet holds" in says(capsys, *common)
+
     def test_a_forgotten_prompt(self, here, model, capsys):
         said = says(capsys, "generate", "dog.png", "cat.png", "--model", model)
         assert "the prompt dog.png is a file; the sentence comes first" in said

@@ -1,5 +1,7 @@
 """Contact sheets and previews: the right frames in the right places, nothing over the margins."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from PIL import Image
 
 from magref.canvas import compose_canvas
 from magref.errors import InputError
-from magref.sheets import canvas_preview, contact_sheet
+from magref.sheets import canvas_preview, check_sheet, contact_sheet, stacked_strips, video_strip
 
 FRAMES = np.zeros((9, 64, 96, 3), np.uint8)
 CANVAS = compose_canvas([Image.new("RGB", (30, 20), "red"), Image.new("RGB", (20, 20), "blue")], height=64, width=96)
@@ -48,6 +50,25 @@ def test_sheet_needs_as_many_labels_as_videos():
     with pytest.raises(InputError):
         contact_sheet([])
     contact_sheet([FRAMES, list(map(Image.fromarray, FRAMES[:3]))], labels=["a", "b"], canvas=[None, CANVAS.image])
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 64), (832, 480), (30, 700)])
+def test_a_sheet_that_its_format_cannot_hold_is_refused_and_a_lower_one_can_be_saved(tmp_path, width, height):
+    path = tmp_path / "s.webp"
+    with pytest.raises(InputError, match=r"a .webp sheet holds (\d+) videos of this size, and these are 999; use .png"):
+        check_sheet(path, 999, (width, height))
+    check_sheet(path.with_suffix(".png"), 999, (width, height))
+    most = max(rows for rows in range(1, 200) if _fits(path, rows, (width, height)))
+    strip = video_strip(np.zeros((1, height, width, 3), np.uint8))
+    stacked_strips([strip] * most, ["many words " * 50] * most).save(path)
+
+
+def _fits(path: Path, rows: int, size: tuple[int, int]) -> bool:
+    try:
+        check_sheet(path, rows, size)
+    except InputError:
+        return False
+    return True
 
 
 def test_preview_shows_canvas_and_mask():

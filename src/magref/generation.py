@@ -24,7 +24,7 @@ from magref.presets import CARDS, CPU, Preset, check_preset, choose_preset, plac
 from magref.prompts import check_prompt
 from magref.references import Reference, file_sha256
 from magref.settings import GenerationDefaults, GenerationSettings, check_references, resolve_settings
-from magref.sheets import canvas_preview, stacked_strips, video_strip
+from magref.sheets import canvas_preview, check_sheet, stacked_strips, video_strip
 from magref.sidecar import (
     LoraRecord,
     ModelRecord,
@@ -266,6 +266,9 @@ def _check_outputs(plans: Sequence[Plan], request: Request) -> None:
         check_rate(planned.settings.fps, planned.output.suffix.lower())
     for picture in pictures:
         check_output(picture, request.overwrite, endings=IMAGE_ENDINGS)
+    if plans and request.sheet is not None:
+        first = plans[0].settings  # all have one size
+        check_sheet(request.sheet, len(plans), (first.width, first.height))
 
 
 def check_request(model: Model, request: Request) -> tuple[torch.device, torch.dtype, list[tuple[Path, float]]]:

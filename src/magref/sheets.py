@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,11 @@ _PAGE, _INK, _FAINT, _LINE = "#ffffff", "#1f2328", "#7d8590", "#d0d7de"
 _MASK_OFF, _MASK_ON, _OUTLINE = "#262c36", "#ffffff", "#e8590c"
 _MARGIN_PX, _GAP_PX, _ROW_GAP_PX = 24, 6, 20
 _CAPTION_PX, _NOTE_PX = 17, 12
+_CAPTION_LINES = 2
+_SIDE_PX = 208
+"""The longer side of a frame on a sheet, about."""
+_HIGHEST_PX = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}
+"""What the format or its encoder takes; PNG takes more than any memory."""
 
 
 def contact_sheet(
@@ -71,6 +77,17 @@ def stacked_strips(strips: Sequence[Image.Image], labels: Sequence[str]) -> Imag
     return _page([_captioned(strip, label, width) for strip, label in zip(strips, labels, strict=True)])
 
 
+def check_sheet(path: Path, rows: int, frame_size: tuple[int, int]) -> None:
+    """Raise InputError unless a sheet of so many videos with frames of this (width, height) can be saved as `path`."""
+    highest = _HIGHEST_PX.get(path.suffix.lower())
+    if highest is None:
+        return
+    row = _comfortable_size(*frame_size)[1] + _NOTE_PX + 6 + _CAPTION_LINES * (_CAPTION_PX + 6) + _ROW_GAP_PX
+    most = (highest - 2 * _MARGIN_PX + _ROW_GAP_PX) // row
+    if rows > most:
+        raise InputError(f"a {path.suffix} sheet holds {most} videos of this size, and these are {rows}; use .png")
+
+
 def canvas_preview(canvas: Canvas) -> Image.Image:
     """The canvas beside its mask, white inside; each reference's rectangle outlined, with its number and label."""
     picture = _comfortable(canvas.image, side_px=640)
@@ -91,13 +108,18 @@ def canvas_preview(canvas: Canvas) -> Image.Image:
     return _page([_strip([(picture, size), (mask, share)], apart=True)])
 
 
-def _comfortable(image: Image.Image, side_px: int = 208) -> Image.Image:
+def _comfortable(image: Image.Image, side_px: int = _SIDE_PX) -> Image.Image:
     """Scaled for looking at: small pictures up by a whole factor, so that their pixels stay true; large ones down."""
-    factor = side_px // max(image.size)
+    size = _comfortable_size(*image.size, side_px)
+    return image.resize(size, Image.Resampling.NEAREST) if max(size) >= max(image.size) else _fit(image, *size)
+
+
+def _comfortable_size(width: int, height: int, side_px: int = _SIDE_PX) -> tuple[int, int]:
+    factor = side_px // max(width, height)
     if factor >= 1:
-        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    scale = side_px / max(image.size)
-    return _fit(image, round(image.width * scale), round(image.height * scale))
+        return width * factor, height * factor
+    scale = side_px / max(width, height)
+    return round(width * scale), round(height * scale)
 
 
 def _fit(image: Image.Image, width: int, height: int) -> Image.Image:
@@ -134,7 +156,7 @@ def _captioned(strip: Image.Image, label: str, width: int) -> Image.Image:
     return block
 
 
-def _wrap(text: str, width: int, most: int = 2) -> list[str]:
+def _wrap(text: str, width: int, most: int = _CAPTION_LINES) -> list[str]:
     """Lines of a text that fit the width, the last cut with dots where there is more."""
     font, words, lines = _font(_CAPTION_PX), text.split(), [""]
     for word in words:
