@@ -91,9 +91,17 @@ def test_the_published_layout_and_the_embedded_model():
 
 
 def test_a_14b_that_is_not_here_is_the_published_one():
-    assert find_sizes("models/magref-14B") == published_sizes()
+    assert find_sizes("models/magref-14B") == find_sizes("MAGREF-Video/MAGREF") == published_sizes()
     with pytest.raises(CheckpointError, match="neither a folder here nor a hub id"):
         find_sizes("models/nowhere/at/all")
+
+
+def test_another_name_or_a_broken_folder_is_not_taken_for_the_published_model(tmp_path):
+    (tmp_path / "magref-14B").mkdir()
+    with pytest.raises(CheckpointError, match="is not a model folder"):
+        find_sizes(str(tmp_path / "magref-14B"))
+    with pytest.raises(CheckpointError, match="neither a folder here nor a hub id"):
+        find_sizes("models/here/mgref-14B")
 
 
 # --- memory by preset ------------------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from magref.checkpoints import layout
@@ -16,6 +18,7 @@ from magref.models import Model, find_model
 from magref.settings import GenerationDefaults
 
 ENCODERS = ("vae", "text_encoder", "image_encoder")
+_PUBLISHED_NAMES = ("magref-14b", "magref")
 IMAGE_TOKENS = 257
 """Of CLIP ViT-H."""
 
@@ -56,11 +59,11 @@ class Sizes:
 
 def published_sizes() -> Sizes:
     """Of the published model: Wan2.1's image-to-video 14B and its encoders."""
-    return Sizes("magref-14B", magref_14b_config(), {}, WAN_ENCODERS, Strides(), GenerationDefaults())
+    return Sizes("the published magref-14B", magref_14b_config(), {}, WAN_ENCODERS, Strides(), GenerationDefaults())
 
 
 def find_sizes(name: str | None) -> Sizes:
-    """Of a model in a folder; a 14B that is not on this machine is taken for the published one.
+    """Of a model in a folder; one called magref-14B or MAGREF that is not here is taken for the published one.
 
     Raises:
         CheckpointError: there is no such model, or it does not take masked guidance.
@@ -68,7 +71,8 @@ def find_sizes(name: str | None) -> Sizes:
     try:
         model = find_model(name)
     except CheckpointError:
-        if name is None or "14B" not in name:
+        path = Path(os.path.expanduser(name or ""))
+        if path.exists() or path.name.lower() not in _PUBLISHED_NAMES:
             raise
         return published_sizes()
     from magref.training.loading import find_transformer
