@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -242,6 +243,14 @@ class TestBatch:
         Path("made/a.json").write_text(json.dumps(record))
         assert says(capsys, *asked()) == f"{made} another model; {remedy}"
 
+    def test_a_preview_that_is_there_is_kept(self, here, model):
+        Path("cases.txt").write_text("a@@Go left.@@dog.png\n")
+        common = ["generate", "--batch", "cases.txt", "--model", model, "--steps", 1, "--preview", "p.png"]
+        assert magref(*common) == 0
+        before = Path("p.png").stat().st_mtime_ns
+        assert magref(*common) == 0
+        assert Path("p.png").stat().st_mtime_ns == before
+
     def test_files_that_are_no_finished_video_are_named(self, here, model, capsys):
         Path("cases.txt").write_text("a@@Go left.@@dog.png\n")
         common = ["generate", "--batch", "cases.txt", "-o", "made", "--model", model, "--steps", 1]
@@ -338,6 +347,36 @@ class TestMistakes:
         monkeypatch.setattr("magref.generation.load_model", lambda *_, **__: pytest.fail("weights were loaded"))
         common = ["generate", "Go.", "dog.png", "--model", model, "--count", 100, "--sheet", "s.webp"]
         assert "a .webp sheet holds" in says(capsys, *common)
+
+    def test_a_prompt_that_is_too_long_is_said_to_be_cut(self, here, model, caplog):
+        common = ["generate", "--model", model, "--steps", 1, "--overwrite"]
+        assert magref(*common, "Go left. " * 20, "dog.png") == 0
+        (said,) = caplog.messages  # which Python shows on stderr
+        assert "has 180 tokens, and the model reads the first 64; shorten it" in said
+        caplog.clear()
+        assert magref(*common, "Go.", "dog.png") == 0
+        assert not caplog.messages
+
+    @pytest.mark.parametrize("option", ["--workers 2", "--gpus 1", "--address here:1"])
+    def test_what_is_for_a_cluster_needs_one(self, here, capsys, option):
+        said = says(capsys, "generate", "Go.", "dog.png", *option.split())
+        assert "for a Ray cluster; add --engine ray, or leave them out" in said
+
+    def test_a_question_that_nobody_answers(self, here, capsys, monkeypatch):
+        def ask(*_, confirm, **__):
+            return confirm("82 GB")
+
+        monkeypatch.setattr("magref.hub.download", ask)
+        monkeypatch.setattr("sys.stdin", io.StringIO())
+        assert magref("download", "someone/model") == 2
+        assert "magref: nobody is here to answer; add --yes to fetch" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("command", ["plan --gpu rtx9999", "convert nope out"])
+    def test_what_is_mistyped_is_said_before_torch_is_imported(self, here, command):
+        code = f"import sys\nfrom magref.cli import main\ntry:\n    main({command.split()})\nfinally:\n"
+        code += "    print('torch' in sys.modules, 'diffusers' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout.strip()) == (2, "False False"), done.stderr
 
     def test_a_forgotten_prompt(self, here, model, capsys):
         said = says(capsys, "generate", "dog.png", "cat.png", "--model", model)

@@ -235,6 +235,11 @@ def clip_features(image_encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
+def count_tokens(text: str, tokenizer: Any) -> int:
+    """How many tokens a prompt has, uncut."""
+    return len(tokenizer([clean_prompt(text)], verbose=False).input_ids[0])
+
+
 def encode_text(
     text: str, *, tokenizer: Any, text_encoder: Any, text_tokens: int, device: torch.device | None = None
 ) -> torch.Tensor:

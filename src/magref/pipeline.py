@@ -23,7 +23,7 @@ from magref.checkpoints.architecture import check_masked_guidance
 from magref.checkpoints.components import check_components
 from magref.checkpoints.layout import stored_dtypes
 from magref.checkpoints.published import load_published
-from magref.conditioning import Conditioning, build_conditioning, encode_text
+from magref.conditioning import Conditioning, build_conditioning, count_tokens, encode_text
 from magref.decoding import OutputType, channels_last, collected, decoded_pictures, to_bytes
 from magref.denoiser import Denoiser, PlainDenoiser, has_hooks
 from magref.errors import InputError, memory_errors
@@ -385,6 +385,11 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         texts = []
         for text, embeds in wanted:
             if embeds is None:
+                if (given := count_tokens(text, self.tokenizer)) > settings.text_tokens:
+                    _LOG.warning(
+                        f'"{text[:40]}..." has {given} tokens, and the model reads the first {settings.text_tokens}; '
+                        "shorten it"
+                    )
                 features = encode_text(
                     text,
                     tokenizer=self.tokenizer,
