@@ -106,6 +106,15 @@ def test_a_hub_model_without_a_connection_is_told_with_the_remedy(tmp_path, monk
     assert str(caught.value).endswith("check the name and the connection, or give a folder")
 
 
+def test_a_hub_model_whose_weights_are_not_here_is_not_fetched_unasked(saved, tmp_path, monkeypatch):
+    folder = tmp_path / "snapshot"
+    shutil.copytree(saved, folder)
+    next(folder.rglob("*.safetensors")).unlink()
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(folder))
+    with pytest.raises(CheckpointError, match="the weights of a/b are not here; run magref download a/b and give"):
+        load_model(find_model("a/b"), torch.float32)
+
+
 def test_a_file_is_no_model(saved):
     with pytest.raises(CheckpointError, match="is a file, not a model folder; give the folder that holds the model"):
         find_model(shards(saved)[0])

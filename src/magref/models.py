@@ -75,7 +75,14 @@ def _exists(path: Path) -> bool:
 
 
 def load_model(model: Model, dtype: torch.dtype, *, transformer_file: Path | None = None) -> MagrefPipeline:
-    """Read the weights; `transformer_file` is a single file that takes the place of the model's own transformer."""
+    """Read the weights; `transformer_file` is a single file that takes the place of the model's own transformer.
+
+    Raises:
+        CheckpointError: as `MagrefPipeline.from_pretrained`; or a hub's model has not been fetched, which is not done
+            unasked.
+    """
+    if model.layout == "hub":
+        _check_fetched(model)
     from magref.pipeline import MagrefPipeline
 
     if model.layout == "published":
@@ -130,6 +137,15 @@ def _hub_model(name: str) -> Model:
     if not (folder / layout.MODEL_INDEX).is_file():
         raise CheckpointError(f"the hub's {name} has no {layout.MODEL_INDEX}; fetch it with magref download {name}")
     return Model(name, folder, "hub", stored_defaults(folder), stored_strides(folder))
+
+
+def _check_fetched(model: Model) -> None:
+    try:
+        layout.check_diffusers(model.folder)
+    except CheckpointError:
+        raise CheckpointError(
+            f"the weights of {model.name} are not here; run magref download {model.name} and give its folder to --model"
+        ) from None
 
 
 def stored_defaults(folder: Path) -> GenerationDefaults:
