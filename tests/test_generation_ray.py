@@ -12,7 +12,7 @@ from magref.errors import ResourceError
 from magref.generation import Plan, Request
 from magref.generation_ray import Outcome, Videos, run_on_ray
 from magref.models import find_model
-from magref.ray_pool import RayPool
+from magref.ray_pool import RayPool, connect
 from magref.settings import resolve_settings
 
 SMALL = ["--frames", "5", "--steps", "2", "--seed", "3", "--dtype", "float32", "--device", "cpu"]
@@ -91,6 +91,18 @@ def test_a_machine_without_the_folder_says_so():
     settings = resolve_settings(model.defaults, model.strides, prompt="x", seed=1)
     with pytest.raises(ResourceError, match="nowhere is not on every machine; start in a folder that all share"):
         Videos(model, Request(), settings, Path("/nowhere")).open(None)
+
+
+@pytest.mark.parametrize("error", [ConnectionError, ValueError, RuntimeError])
+def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch, error):
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+
+    def init(**_):
+        raise error("no route\nmore")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ResourceError, match=r"no Ray cluster answers at here:1 \(no route\); check the address"):
+        connect("here:1")
 
 
 @pytest.mark.parametrize(

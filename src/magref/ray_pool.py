@@ -5,6 +5,7 @@ Every machine must see the files that are read and written under the same paths.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def connect(address: str | None, processes: int | None = None) -> None:
     A process that has joined one stays with it. `processes` are the cores of one that is started now; None: all.
 
     Raises:
-        ResourceError: Ray is not installed.
+        ResourceError: Ray is not installed, or there is no such cluster.
     """
     try:
         import ray
@@ -45,7 +46,14 @@ def connect(address: str | None, processes: int | None = None) -> None:
         raise ResourceError("Ray is not installed; run pip install 'magref[ray]'") from None
     if not ray.is_initialized():
         given = {} if address else {"num_cpus": processes}
-        ray.init(address=address, log_to_driver=False, include_dashboard=False, **given)
+        try:
+            ray.init(address=address, log_to_driver=False, include_dashboard=False, **given)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = address or os.environ.get("RAY_ADDRESS") or "this machine"
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ResourceError(
+                f"no Ray cluster answers at {where} ({why}); check the address, or start one with ray start --head"
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -101,8 +102,8 @@ def generate(
     address: Annotated[
         str | None, typer.Option(help="The Ray cluster's address; none: RAY_ADDRESS, or one of this machine.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Ray workers, each with the model loaded.")] = 1,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each of these.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Ray workers, each with the model loaded; else 1.")] = None,
+    gpus: Annotated[float | None, typer.Option(min=0, help="GPUs of each of these; else 0.")] = None,
     replay: Annotated[
         Path | None, typer.Option(help="Make a video again from its sidecar (.json) or from the video itself.")
     ] = None,
@@ -140,10 +141,7 @@ def generate(
             **parse_size(size),
         },
     )
-    if engine not in ("local", "ray"):
-        raise InputError(f"the engine {engine!r} is unknown; use local or ray")
-    if engine == "ray" and batch is None:
-        raise InputError("--engine ray is for many videos; give their prompts and pictures with --batch FILE")
+    check_engine(engine, batch, {"--address": address, "--workers": workers, "--gpus": gpus})
     if replay is not None:
         fixed: dict[str, object] = {
             "a prompt": prompt,
@@ -166,7 +164,7 @@ def generate(
     if batch is not None:
         if prompt is not None or references or background is not None:
             raise InputError("--batch takes prompts and pictures from its file; leave out PROMPT, REF, --background")
-        pool = (address, workers, gpus) if engine == "ray" else None
+        pool = (address, workers or 1, gpus or 0) if engine == "ray" else None
         make_batch(read_cases(batch), output or Path("outputs"), request, seed, count, pool)
         return
     if prompt is None:
@@ -181,6 +179,16 @@ def generate(
     found = find_model(model)
     jobs = [Job(path, prompt, pictures, own) for path, own in numbered(output or DEFAULT_OUTPUT, seed, count)]
     run(found, plan(found, jobs, request), request)
+
+
+def check_engine(engine: str, batch: Path | None, options: Mapping[str, object]) -> None:
+    """Raise InputError unless the engine is known and has what it needs; `options` are those of a Ray cluster."""
+    if engine not in ("local", "ray"):
+        raise InputError(f"the engine {engine!r} is unknown; use local or ray")
+    if engine == "ray" and batch is None:
+        raise InputError("--engine ray is for many videos; give their prompts and pictures with --batch FILE")
+    if engine == "local" and (given := [name for name, value in options.items() if value is not None]):
+        raise InputError(f"{', '.join(given)} are for a Ray cluster; add --engine ray, or leave them out")
 
 
 def make_batch(
@@ -200,6 +208,8 @@ def make_batch(
         for path, own_seed in numbered(folder / f"{case.id}.mp4", seed, count)
     ]
     found = find_model(request.model)
+    if request.preview is not None and not request.overwrite and request.preview.expanduser().is_file():
+        request = replace(request, preview=None)  # as the videos that are there: the same command goes on
     plans = plan(found, jobs, request, skip_finished=True)
     if plans and (there := len(jobs) - len(plans)):
         typer.echo(f"{there} video{'s are' if there > 1 else ' is'} there already", err=True)
