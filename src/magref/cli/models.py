@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from magref.errors import InputError
 from magref.hub import PUBLISHED_REPO
 
 
@@ -32,12 +34,12 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the destination if it exists.")] = False,
 ) -> None:
     """Convert a checkpoint in the published layout to diffusers' layout, shard by shard."""
-    from magref.checkpoints.convert import convert_published
     from magref.checkpoints.layout import check_published
-    from magref.errors import InputError
-    from magref.placement import DTYPES
 
     check_published(folder)
+    from magref.checkpoints.convert import convert_published
+    from magref.placement import DTYPES
+
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is unknown; use {', '.join(DTYPES)}")
     console = Console(stderr=True)
@@ -75,7 +77,12 @@ def download(
 
     def confirm(plan: hub.DownloadPlan | str) -> bool:
         console.print(str(plan), markup=False, highlight=False)
-        return yes or typer.confirm("Fetch it?", err=True)
+        try:
+            return yes or typer.confirm("Fetch it?", err=True)
+        except typer.Abort:
+            if sys.stdin.isatty():  # an interrupt
+                raise
+            raise InputError("nobody is here to answer; add --yes to fetch") from None
 
     columns = (TextColumn("downloading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console, transient=True)

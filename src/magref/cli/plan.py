@@ -29,6 +29,10 @@ def plan(
     ] = None,
 ) -> None:
     """Say what a video takes by each preset."""
+    from magref.capacity import find_gpu
+
+    if gpu is not None:
+        find_gpu(gpu)
     from magref.costs import costs_table, find_processor, predict
     from magref.geometry import VideoShape
     from magref.presets import CARDS, CPU, with_quantization
