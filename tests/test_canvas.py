@@ -297,6 +297,14 @@ def test_the_rectangle_is_marked_unless_the_alpha_shape_is_asked_for():
     assert np.array_equal(compose_canvas([ring()], height=64, width=64, mask="alpha").mask, expected)
 
 
+def test_a_faint_picture_leaves_the_alpha_shape_nothing_to_mark():
+    faint = plain(1, (64, 64)).convert("RGBA")
+    faint.putalpha(100)
+    with pytest.raises(InputError, match=r"the reference 2 is more than half transparent.*use --mask rectangle"):
+        compose_canvas([ring(), faint], height=64, width=128, mask="alpha")
+    assert compose_canvas([ring(), faint], height=64, width=128).mask.any()
+
+
 def test_alpha_shape_and_rectangle_lie_side_by_side():
     canvas = compose_canvas([ring(), plain(1, (64, 64))], height=64, width=128, mask="alpha")
     assert np.array_equal(canvas.mask[:, :64], np.asarray(ring().getchannel("A")) == 255)

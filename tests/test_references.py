@@ -403,3 +403,18 @@ def test_the_hash_is_of_the_pixels_when_the_picture_was_opened():
 def test_a_picture_without_a_visible_pixel_is_refused():
     with pytest.raises(InputError, match="wholly transparent; give a picture that shows something"):
         opened(Image.new("RGBA", (20, 20), (255, 0, 0, 0)))
+
+
+@pytest.mark.parametrize("bits", [8, 16, 31])
+def test_whole_numbers_of_any_depth_keep_their_greys(tmp_path, bits):
+    ramp = np.linspace(0, 2**bits - 1, 256, dtype=np.int64).astype(np.int32).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "grey.tif")
+    assert Image.open(tmp_path / "grey.tif").mode == "I"
+    grey = np.asarray(opened(tmp_path / "grey.tif").rgb)[..., 0]
+    assert np.abs(grey.astype(int) - np.arange(256).reshape(16, 16)).max() <= 1
+
+
+def test_fractions_are_refused(tmp_path):
+    Image.fromarray(np.full((16, 16), 0.5, np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(InputError, match=r"f\.tif has fractions for pixels.*save it as 8-bit PNG"):
+        opened(tmp_path / "f.tif")

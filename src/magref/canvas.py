@@ -80,7 +80,8 @@ def compose_canvas(
             only what is visible of a transparent reference.
 
     Raises:
-        InputError: a reference that cannot be used (see `open_references`), or a seed missing.
+        InputError: a reference that cannot be used (see `open_references`), or of which "alpha" would mark nothing; or
+            a seed missing.
     """
     if mask not in ("rectangle", "alpha"):
         raise InputError(f"mask {mask!r} is unknown; use rectangle or alpha")
@@ -92,11 +93,17 @@ def compose_canvas(
     rectangles = [letterbox(r.rgb.size, cells[cell]) for r, cell in zip(opened, order_of_cells, strict=True)]
     with ThreadPoolExecutor() as threads:  # Pillow resizes outside the interpreter's lock
         pictures = list(threads.map(_resize, [r.rgb for r in opened], rectangles))
-    for reference, picture, box in zip(opened, pictures, rectangles, strict=True):
+    for number, (reference, picture, box) in enumerate(zip(opened, pictures, rectangles, strict=True), 1):
         left, top, right, bottom = box
         image.paste(picture, (left, top))
         if mask == "alpha" and reference.alpha is not None:
-            region[top:bottom, left:right] = np.asarray(_resize(reference.alpha, box)) >= 128
+            visible = np.asarray(_resize(reference.alpha, box)) >= 128
+            if not visible.any():
+                raise InputError(
+                    f"the reference {reference.path or number} is more than half transparent everywhere, which leaves "
+                    "--mask alpha nothing to mark; use --mask rectangle"
+                )
+            region[top:bottom, left:right] = visible
         else:
             region[top:bottom, left:right] = True
     region.flags.writeable = False

@@ -196,6 +196,10 @@ def _on_white(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image |
     """
     if image.mode.startswith("I;16"):  # Pillow's own conversion would clip 16-bit grey to white
         image = Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
+    elif image.mode == "I":
+        image = _eight_bits(image)
+    elif image.mode == "F":
+        raise InputError(f"{name} has fractions for pixels, and their white is unknown; save it as 8-bit PNG")
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB"), None
     rgba = image.convert("RGBA")
@@ -203,3 +207,10 @@ def _on_white(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image |
         raise InputError(f"{name} is wholly transparent; give a picture that shows something")
     white = Image.new("RGBA", rgba.size, "white")
     return Image.alpha_composite(white, rgba).convert("RGB"), rgba.getchannel("A")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Whole numbers of up to 32 bits as 8-bit grey; how deep they are is told by the largest."""
+    values = np.asarray(image).clip(0)
+    deep = next(bits for bits in (8, 16, 31) if int(values.max()) < 2**bits)
+    return Image.fromarray((values >> (deep - 8)).astype(np.uint8))
