@@ -52,7 +52,10 @@ def test_a_report(tmp_path):
     report = examine()
     assert {package.name: package.version for package in report.packages}["torch"] == torch.__version__
     assert all(package.version for package in report.packages)
-    assert (report.extras[0].name, report.extras[0].install) == ("gguf", "pip install 'magref[gguf]'")
+    extras = {extra.name: extra for extra in report.extras}
+    assert set(extras) == {"curate", "evaluate", "gguf", "int8", "ray", "train"}
+    assert extras["gguf"].install == "pip install 'magref[gguf]'"
+    assert extras["gguf"].installed
     cpu = next(device for device in report.devices if device.name == "cpu")
     assert cpu.memory_bytes > GB
     assert "cores" in cpu.detail
@@ -95,6 +98,13 @@ def test_missing_packages_and_extras(monkeypatch):
     shown = text(report)
     assert "missing; run pip install magref" in shown
     assert "not installed; run pip install 'magref[gguf]'" in shown
+
+
+def test_an_extra_is_installed_where_all_its_packages_are(monkeypatch):
+    here = {"tensorboard": None, "ray": "2.40"}
+    monkeypatch.setattr(doctor, "_version", lambda name: here.get(name, "1.0"))
+    states = {extra.name: extra.installed for extra in examine().extras}
+    assert states == {"curate": True, "evaluate": True, "gguf": True, "int8": True, "ray": True, "train": False}
 
 
 def test_a_broken_torch_is_a_line(monkeypatch):

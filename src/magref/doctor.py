@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -45,8 +46,8 @@ PACKAGES = (
     "rich",
     "typer",
 )
-EXTRAS = {"gguf": ("gguf",), "train": ("pyarrow",), "curate": ("onnxruntime", "opencv-python-headless")}
-"""Extra of this package -> the packages it installs."""
+_OF_EXTRA = re.compile(r"([\w.-]+).*;\s*extra\s*==\s*['\"]([\w-]+)['\"]")
+"""A requirement as the installed package states it: gguf>=0.17; extra == 'gguf'."""
 MODEL_FOLDERS = (Path("models"), Path("ckpts"))
 """Looked through in the current folder, each model one level down."""
 
@@ -137,7 +138,7 @@ def examine(model_folders: Sequence[str | Path] = ()) -> Report:
         packages=tuple(Package(name, _version(name)) for name in PACKAGES),
         extras=tuple(
             Extra(name, all(_version(package) for package in packages), f"pip install 'magref[{name}]'")
-            for name, packages in EXTRAS.items()
+            for name, packages in (probe("the extras", _extras) or {}).items()
         ),
         devices=tuple(devices),
         default_device=device,
@@ -209,6 +210,15 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except Exception:  # a damaged installation has damaged metadata too
         return None
+
+
+def _extras() -> dict[str, list[str]]:
+    """Extra of this package -> the packages it installs; the developers' own is left out."""
+    extras: dict[str, list[str]] = {}
+    for requirement in metadata.requires("magref") or ():
+        if (match := _OF_EXTRA.match(requirement)) and match[2] != "dev":
+            extras.setdefault(match[2], []).append(match[1])
+    return extras
 
 
 def _cpus() -> list[Device]:
