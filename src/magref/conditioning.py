@@ -234,12 +234,12 @@ def clip_features(image_encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
     return hidden.hidden_states[-2]
 
 
-@torch.no_grad()
 def count_tokens(text: str, tokenizer: Any) -> int:
     """How many tokens a prompt has, uncut."""
     return len(tokenizer([clean_prompt(text)], verbose=False).input_ids[0])
 
 
+@torch.no_grad()
 def encode_text(
     text: str, *, tokenizer: Any, text_encoder: Any, text_tokens: int, device: torch.device | None = None
 ) -> torch.Tensor:
