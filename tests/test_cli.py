@@ -239,9 +239,15 @@ class TestBatch:
         assert magref(*asked()) == 0  # any seed will do
         capsys.readouterr()
         record = json.loads(Path("made/a.json").read_text())
-        record["model"]["weights_sha256"] = "0" * 64
-        Path("made/a.json").write_text(json.dumps(record))
-        assert says(capsys, *asked()) == f"{made} another model; {remedy}"
+        nothing = "0" * 64
+        for change in (
+            {"weights_sha256": nothing},
+            {"lora": [{"path": "style.safetensors", "sha256": nothing, "scale": 1.0}]},
+            {"transformer": {"path": "small.gguf", "weights_sha256": nothing}},
+        ):
+            changed = record | {"model": record["model"] | change}
+            Path("made/a.json").write_text(json.dumps(changed))
+            assert says(capsys, *asked()) == f"{made} another model, or another LoRA; {remedy}"
 
     def test_a_preview_that_is_there_is_kept(self, here, model):
         Path("cases.txt").write_text("a@@Go left.@@dog.png\n")

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from magref.errors import InputError, OutputError
 from magref.references import Reference, file_sha256, open_reference
 from magref.settings import GenerationSettings
-from magref.sidecar import Sidecar, read_sidecar, sidecar_path
+from magref.sidecar import ModelRecord, Sidecar, read_sidecar, sidecar_path
+
+Weights: TypeAlias = tuple[str, str | None, tuple[tuple[str, float], ...]]
+"""Hashes as a sidecar has them: the model's, that of a file in its transformer's place, and LoRAs with their scales."""
 
 
 def is_finished(
     output: Path,
     settings: GenerationSettings,
     references: Sequence[Reference],
-    weights: Callable[[], str],
+    weights: Callable[[], Weights],
     *,
     any_seed: bool = False,
 ) -> bool:
@@ -25,7 +29,7 @@ def is_finished(
     Args:
         output: the video.
         settings, references: what it is wanted with.
-        weights: their hash, as `sidecar.weights_sha256` gives it; called where everything else agrees.
+        weights: called where everything else agrees.
         any_seed: the settings' seed was drawn, not asked for.
 
     Raises:
@@ -41,13 +45,18 @@ def is_finished(
         raise OutputError(f"{beside} is not the record of {output}; move both away or use another folder") from None
     if any_seed:
         settings = settings.model_copy(update={"seed": sidecar.settings.seed})
-    if (difference := _difference(sidecar, settings, references)) is None and sidecar.model.weights_sha256 != weights():
-        difference = "another model"
+    if (difference := _difference(sidecar, settings, references)) is None and _weights(sidecar.model) != weights():
+        difference = "another model, or another LoRA"
     if difference is not None:
         raise OutputError(f"{output} was made with {difference}; use --overwrite or another folder")
     if sidecar.output_sha256 != file_sha256(output):
         raise OutputError(f"{output} is not the video that {beside} tells of; use --overwrite or another folder")
     return True
+
+
+def _weights(model: ModelRecord) -> Weights:
+    transformer = None if model.transformer is None else model.transformer.weights_sha256
+    return model.weights_sha256, transformer, tuple((lora.sha256, lora.scale) for lora in model.lora)
 
 
 def _difference(sidecar: Sidecar, settings: GenerationSettings, references: Sequence[Reference]) -> str | None:

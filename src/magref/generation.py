@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from magref.canvas import Canvas, compose_canvas
 from magref.errors import InputError, OutputError, memory_errors
-from magref.finished import is_finished
+from magref.finished import Weights, is_finished
 from magref.frames import FrameStream
 from magref.geometry import VideoShape
 from magref.models import EMBEDDED_NAME, Model, find_model, load_model, quiet_libraries, transformer_shapes
@@ -107,7 +107,7 @@ def plan(model: Model, jobs: Sequence[Job], request: Request, *, skip_finished: 
     """
     plans = []
     skip_finished = skip_finished and not request.overwrite
-    weights = cache(partial(weights_sha256, model.folder))
+    weights = cache(partial(_weights, model, request))
     for job in jobs:
         check_prompt(job.prompt)
         settings = resolve_settings(model.defaults, model.strides, prompt=job.prompt, seed=job.seed, **request.settings)
@@ -269,6 +269,13 @@ def _check_outputs(plans: Sequence[Plan], request: Request) -> None:
     if plans and request.sheet is not None:
         first = plans[0].settings  # all have one size
         check_sheet(request.sheet, len(plans), (first.width, first.height))
+
+
+def _weights(model: Model, request: Request) -> Weights:
+    """The hashes of a request's weights, whose files are looked into first."""
+    _, _, adapters = check_request(model, request)
+    transformer = None if request.transformer is None else weights_sha256(request.transformer)
+    return weights_sha256(model.folder), transformer, tuple((file_sha256(path), scale) for path, scale in adapters)
 
 
 def check_request(model: Model, request: Request) -> tuple[torch.device, torch.dtype, list[tuple[Path, float]]]:

@@ -89,9 +89,9 @@ def _begin(setting: Setting, folder: Path, team: Team) -> None:
     recipe = setting.recipe
     if recipe.optim.optimizer == "muon" and team.world > 1:
         raise ResourceError("muon runs in one process alone; set optim.optimizer to adamw")
-    if recipe.model.lora is not None and recipe.model.lora.quantize == "int8" and team.world > 1:
-        raise ResourceError("8-bit weights cannot be spread over processes; set model.lora.quantize to none")
     if recipe.model.lora is not None and recipe.model.lora.quantize == "int8":
+        if team.world > 1:
+            raise ResourceError("8-bit weights cannot be spread over processes; set model.lora.quantize to none")
         check_quantization("int8", team.device)
     if setting.cache is not None:
         open_cache(setting.cache, cache_info(setting), make=False)

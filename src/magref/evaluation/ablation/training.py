@@ -133,7 +133,7 @@ def _tell(name: str, problem: str | None) -> None:
 def _report(name: str) -> Report:
     def report(step: int, figures: Mapping[str, float]) -> None:
         shown = "  ".join(f"{key} {value:.4f}" for key, value in figures.items() if "loss" in key or key == "step_s")
-        if step % 100 == 0:
+        if shown and step % 100 == 0:
             print(f"{name} step {step}  {shown}", flush=True)
 
     return report
