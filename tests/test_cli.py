@@ -506,6 +506,16 @@ class TestMistakes:
         assert sorted(p.name for p in here.iterdir()) == ["cat.png", "dog.png", "park.png"]
 
 
+def test_an_interrupt_while_something_is_imported_ends_in_the_same_code(tmp_path):
+    """Python had ended by the signal where it struck in the midst of an exec, as dataclasses have it."""
+    program = "import magref.cli as cli\ncli._run = lambda _: exec('raise KeyboardInterrupt')\ncli.main([])\n"
+    (tmp_path / "interrupted.py").write_text(program)
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 130
+    assert "interrupted" in done.stderr
+
+
 def test_help_is_quick_and_names_the_commands():
     command = [sys.executable, "-X", "importtime", "-m", "magref", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

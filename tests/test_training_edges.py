@@ -65,9 +65,9 @@ class TestHeldOut:
         assert ValidationRecipe(samples=wanted).held_out(samples) == held_out
 
     def test_a_run_begins_by_saying_how_many(self, base, dataset, tmp_path):
-        run(make_recipe(base, dataset, "validation.samples=2", "validation.videos=0"), tmp_path / "run")
-        first = logged(tmp_path / "run")[0]
-        assert (first["step"], first["samples"], first["held_out"]) == (0, 4, 2)
+        recipe, told = make_recipe(base, dataset, "validation.samples=2", "validation.videos=0"), []
+        train(recipe, tmp_path / "run", report=lambda *what: told.append(what), team=CPU)
+        assert told[0] == (0, {"samples": 4, "held_out": 2})
 
     def test_one_alone_has_no_other_caption_and_so_no_gain(self, base, dataset, tmp_path):
         changes = ("validation.samples=1", "validation.every=2", "validation.videos=0")

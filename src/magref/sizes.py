@@ -18,7 +18,8 @@ from magref.models import Model, find_model
 from magref.settings import GenerationDefaults
 
 ENCODERS = ("vae", "text_encoder", "image_encoder")
-_PUBLISHED_NAMES = ("magref-14b", "magref")
+_PUBLISHED_NAMES = ("magref-14b", "magref", "wan2.1-i2v-14b-480p", "wan2.1-i2v-14b-720p")
+"""In lower case; what a run begins from has the same sizes."""
 IMAGE_TOKENS = 257
 """Of CLIP ViT-H."""
 
@@ -63,7 +64,7 @@ def published_sizes() -> Sizes:
 
 
 def find_sizes(name: str | None) -> Sizes:
-    """Of a model in a folder; one called magref-14B or MAGREF that is not here is taken for the published one.
+    """Of a model in a folder; one that is not here and is called as the published one or Wan2.1's is taken for that.
 
     Raises:
         CheckpointError: there is no such model, or it does not take masked guidance.

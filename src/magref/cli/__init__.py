@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _failed(f"{error.filename} cannot be used ({error.strerror}); check the path and its permissions")
     if code == INTERRUPTED:
         print("magref: interrupted; what was finished is kept, nothing is half written", file=sys.stderr)
+        # Where it struck within an exec of text, as dataclasses have it on import, Python remembers it and would end by
+        # the signal in place of our code; the next exec makes it forget.
+        exec("")  # noqa: S102
     sys.exit(code)
 
 

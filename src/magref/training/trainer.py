@@ -170,7 +170,7 @@ class Run:
                 f"to {first} or more"
             )
         team.first(lambda: note_recipe(self.folder, recipe))
-        self._log(first, {"samples": len(self.training), "held_out": len(self.held_out)}, report)
+        team.first(lambda: report(first, {"samples": len(self.training), "held_out": len(self.held_out)}))
         if recipe.optim.compile:
             for block in self.transformer.blocks:
                 block.compile()
