@@ -118,6 +118,16 @@ class TestWhatTheModelGeneratesWith:
         assert prepare(make_recipe(base, dataset, "data.fps=4")).defaults.fps == 4
         assert prepare(make_recipe(base, dataset)).defaults.fps == 8
 
+    def test_a_size_and_length_that_were_trained(self, base, dataset):
+        def shape(*changes):
+            defaults = prepare(make_recipe(base, dataset, *changes)).defaults
+            return defaults.num_frames, defaults.height, defaults.width
+
+        own = shape()
+        assert own == (5, 32, 48)
+        assert shape("data.frames=[5, 9]", "data.sizes=[[64, 64], [48, 32]]") == own
+        assert shape("data.frames=[9, 13, 1]", "data.sizes=[[64, 48], [48, 48]]") == (13, 48, 64)
+
     def test_a_clips_first_frame_is_no_canvas_to_be_dropped(self, dataset, tmp_path):
         base = save_base(tmp_path / "base")
         index = json.loads((base / "model_index.json").read_text())

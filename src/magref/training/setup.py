@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -37,6 +37,8 @@ from magref.training.loading import (
 from magref.training.lora import add_lora, fill_lora, quantize
 from magref.training.parallel import Team
 from magref.training.recipe import Recipe
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,12 @@ def prepare(recipe: Recipe) -> Setting:
             f"a LoRA is generated with by its base's mechanism, {base.defaults.mechanism}; set model.mechanism to it, "
             "or model.lora to null"
         )
+    width, height = _trained(sizes, (base.defaults.width, base.defaults.height), sizes[0])
     defaults = base.defaults.model_copy(
         update={
+            "width": width,
+            "height": height,
+            "num_frames": _trained(buckets.frames, base.defaults.num_frames, max(buckets.frames)),
             "mechanism": recipe.model.mechanism,
             "flow_shift": recipe.objective.flow_shift or base.defaults.flow_shift,
             "fps": recipe.data.fps or base.defaults.fps,
@@ -91,6 +97,11 @@ def prepare(recipe: Recipe) -> Setting:
         }
     )
     return Setting(recipe, base, find_transformer(base), buckets, dataset, cache, defaults)
+
+
+def _trained(values: Collection[_Value], before: _Value, otherwise: _Value) -> _Value:
+    """What a model generates by default: as before where that is among what it was trained on."""
+    return before if before in values else otherwise
 
 
 def _absolute(path: str) -> Path:
