@@ -1,5 +1,6 @@
 """Presets: which one is chosen, what is refused, and that a placed pipeline makes the same video."""
 
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -172,6 +173,14 @@ def test_weights_in_8_bits_change_the_video_a_little(expected, kind):
     place(pipeline, with_quantization(CPU, kind), HERE)
     found = video(pipeline)
     assert 0 < np.abs(found - expected).mean() < 0.02
+
+
+def test_the_package_warns_nobody_of_its_gpu_parts():
+    """torchao 0.18 did at every start, on a CPU."""
+    pytest.importorskip("torchao", reason="the extra magref[int8] is not installed")
+    code = "from magref.models import quiet_libraries; quiet_libraries(); import magref.pipeline, torchao.quantization"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_adapters_stay_as_they_are():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -99,12 +100,15 @@ def load_model(model: Model, dtype: torch.dtype, *, transformer_file: Path | Non
 
 def quiet_libraries() -> None:
     """No progress bars and no warnings of diffusers and transformers: commands show their own."""
+    # torchao, where it is installed, is imported by diffusers and warns of its GPU parts on every machine without one.
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
 
 
 def transformer_shapes(model: Model) -> dict[str, tuple[int, ...]]:
