@@ -106,7 +106,7 @@ def test_two_processes_make_the_video_of_one(pair, kind, changes):
 
 def passes_made(team):
     calls = []
-    with patch("magref.pipeline.Denoiser", side_effect=lambda *a, **k: calls.append(len(a[1])) or Denoiser(*a, **k)):
+    with patch("magref.denoiser.Denoiser", side_effect=lambda *a, **k: calls.append(len(a[1])) or Denoiser(*a, **k)):
         video("guidance")
     return calls
 

@@ -19,11 +19,14 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 
 from magref.attention import asked_backend, attend, attention_kernel, diffusers_attention
+from magref.attention_int8 import NO_INT8, Attend, attention_int8
 from magref.conditioning import Conditioning
 from magref.cross_attention import cross_attention_for
 from magref.elementwise import arithmetic_for, linear_gelu
+from magref.errors import InputError
 from magref.geometry import LatentShape
 from magref.parallel import TokenShare
+from magref.settings import Attention
 
 BATCHED_TOKENS = 4096
 """Up to this sequence length the passes of guidance run as one batch; above it one after the other, for memory."""
@@ -78,6 +81,7 @@ class Denoiser:
         timesteps: (steps,) of the whole schedule.
         text_tokens: how many rows the texts are padded to.
         share: the tokens that this process takes over, where several share the sequence.
+        attention: self-attention in place of the best exact kernel.
     """
 
     @torch.no_grad()
@@ -90,9 +94,11 @@ class Denoiser:
         *,
         text_tokens: int,
         share: TokenShare | None = None,
+        attention: Attend | None = None,
     ) -> None:
         self._transformer = transformer
         self._conditioning = conditioning
+        self._attention = attention
         self._share = share
         guidance = conditioning.guidance
         self._shape = LatentShape(*guidance.shape[2:])
@@ -194,6 +200,8 @@ class Denoiser:
         return attn.to_out[0](attended.flatten(2, 3))
 
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        if self._attention is not None:
+            return self._attention(query, key, value)
         if self._asked is None:
             return attend(query, key, value, self._kernel)
         return dispatch_attention_fn(query, key, value, backend=self._asked)
@@ -208,6 +216,37 @@ class Denoiser:
         frames, height, width = self._shape.frames, self._shape.height, self._shape.width
         x = x.reshape(x.shape[0], frames, height // patch_h, width // patch_w, patch_h, patch_w, -1)
         return x.permute(0, 6, 1, 2, 4, 3, 5).reshape(x.shape[0], -1, frames, height, width)
+
+
+def make_denoiser(
+    transformer: Any,
+    texts: Sequence[torch.Tensor],
+    conditioning: Conditioning,
+    timesteps: torch.Tensor,
+    *,
+    text_tokens: int,
+    share: TokenShare | None = None,
+    attention: Attention = "exact",
+) -> Denoiser | PlainDenoiser:
+    """`Denoiser` where the transformer allows it, else `PlainDenoiser`.
+
+    Raises:
+        InputError: something needs the transformer's own forward, which can neither share tokens nor attend in 8 bits.
+        ResourceError: attention in 8 bits does not work here.
+    """
+    if has_hooks(transformer):
+        if share is not None:
+            raise InputError("an offloaded or compiled transformer cannot share its tokens; use guidance, or none")
+        if attention != "exact":
+            raise InputError(f"an offloaded or compiled transformer {NO_INT8}")
+        return PlainDenoiser(transformer, texts, conditioning, timesteps, text_tokens=text_tokens)
+    attend_so = None
+    if attention == "int8":
+        device, head_dim = conditioning.guidance.device, transformer.config.attention_head_dim
+        attend_so = attention_int8(device, transformer.dtype, head_dim)
+    return Denoiser(
+        transformer, texts, conditioning, timesteps, text_tokens=text_tokens, share=share, attention=attend_so
+    )
 
 
 def has_hooks(transformer: Any) -> bool:

@@ -20,7 +20,7 @@ from magref.frames import FrameStream
 from magref.geometry import VideoShape
 from magref.models import EMBEDDED_NAME, Model, find_model, load_model, quiet_libraries, transformer_shapes
 from magref.outputs import IMAGE_ENDINGS, check_output, write_image, writing
-from magref.presets import CARDS, CPU, Preset, check_preset, choose_preset, place, with_quantization
+from magref.presets import CARDS, CPU, PRESETS, Preset, check_preset, choose_preset, place, with_quantization
 from magref.prompts import check_prompt
 from magref.references import Reference, file_sha256
 from magref.settings import GenerationDefaults, GenerationSettings, check_references, resolve_settings
@@ -190,7 +190,11 @@ def _run(model: Model, plans: Sequence[Plan], request: Request, *, leads: bool =
     if not plans:
         console.print("nothing to do: all videos are there")
         return
-    check_request(model, request)
+    device, _, _ = check_request(model, request)
+    if any(plan.settings.savings.attention == "int8" for plan in plans):
+        from magref.attention_int8 import check_int8
+
+        check_int8(device, PRESETS.get(request.preset or ""))
     if request.preview is not None:
         write_image(canvas_preview(plans[0].canvas()), request.preview, overwrite=request.overwrite)
         console.print(f"wrote {request.preview}", markup=False)

@@ -25,7 +25,7 @@ from magref.checkpoints.layout import stored_dtypes
 from magref.checkpoints.published import load_published
 from magref.conditioning import Conditioning, build_conditioning, count_tokens, encode_text
 from magref.decoding import OutputType, channels_last, collected, decoded_pictures, to_bytes
-from magref.denoiser import Denoiser, PlainDenoiser, has_hooks
+from magref.denoiser import make_denoiser
 from magref.errors import InputError, memory_errors
 from magref.flow import make_scheduler, sample
 from magref.frames import FrameStream
@@ -411,17 +411,24 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         )
 
     def _denoiser(
-        self, texts: list[torch.Tensor], conditioning: Conditioning, timesteps: torch.Tensor, text_tokens: int
+        self,
+        texts: list[torch.Tensor],
+        conditioning: Conditioning,
+        timesteps: torch.Tensor,
+        settings: GenerationSettings,
     ) -> Denoise:
-        plain = has_hooks(self.transformer)
         share = None if self._spread is None else self._spread.share
-        if plain and share is not None:
-            raise InputError("an offloaded or compiled transformer cannot share its tokens; use guidance, or none")
 
         def make(some: Sequence[torch.Tensor]) -> Denoise:
-            if plain:
-                return PlainDenoiser(self.transformer, some, conditioning, timesteps, text_tokens=text_tokens)
-            return Denoiser(self.transformer, some, conditioning, timesteps, text_tokens=text_tokens, share=share)
+            return make_denoiser(
+                self.transformer,
+                some,
+                conditioning,
+                timesteps,
+                text_tokens=settings.text_tokens,
+                share=share,
+                attention=settings.savings.attention,
+            )
 
         return make(texts) if self._spread is None else self._spread.denoiser(make, texts)
 
@@ -433,12 +440,12 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         timesteps: torch.Tensor,
     ) -> Velocity:
         """Guidance on the text alone: the references stay in both passes."""
-        denoiser = self._denoiser(texts, conditioning, timesteps, settings.text_tokens)
+        denoiser = self._denoiser(texts, conditioning, timesteps, settings)
         steps = settings.num_inference_steps
         unguided = [step for step in range(steps) if not settings.savings.guides(step, steps)]
         alone = denoiser
         if unguided and len(texts) > 1:
-            alone = self._denoiser(texts[:1], conditioning, timesteps, settings.text_tokens)
+            alone = self._denoiser(texts[:1], conditioning, timesteps, settings)
 
         def velocity(latents: torch.Tensor, step: int) -> torch.Tensor:
             passes = alone if step in unguided else denoiser

@@ -1,4 +1,5 @@
-"""Approximate savings in the sampling: steps that take over an earlier velocity, and guidance on a part of the steps.
+"""Approximate savings in the sampling: steps that take over an earlier velocity, guidance on a part of the steps,
+attention in 8 bits.
 
 Each is off by default, is recorded with the video, and costs something: docs/speed.md tells how much.
 """
@@ -6,12 +7,12 @@ Each is off by default, is recorded with the video, and costs something: docs/sp
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from pydantic import ValidationError
 
 from magref.errors import InputError
-from magref.settings import Savings
+from magref.settings import Attention, Savings
 
 if TYPE_CHECKING:
     import torch
@@ -74,16 +75,19 @@ def chosen_savings(
     faster: bool = False,
     step_cache: float | None = None,
     guidance_interval: tuple[float, float] | None = None,
+    attention: str | None = None,
 ) -> Savings:
     """A bundle, or none, under what was asked for by name.
 
     Raises:
-        InputError: both bundles were asked for, or a value is out of range.
+        InputError: both bundles were asked for, or a value is none of those that can be.
     """
     if fast and faster:
         raise InputError("--fast and --faster were both given; choose one of them")
     bundle = FASTER if faster else FAST if fast else Savings()
-    named = {"step_cache": step_cache, "guidance_interval": guidance_interval}
+    if attention not in (None, *get_args(Attention)):
+        raise InputError(f"there is no attention {attention!r}; use {' or '.join(get_args(Attention))}")
+    named = {"step_cache": step_cache, "guidance_interval": guidance_interval, "attention": attention}
     try:
         return Savings(**bundle.model_dump() | {name: value for name, value in named.items() if value is not None})
     except ValidationError:

@@ -58,6 +58,9 @@ class GenerationDefaults(Record):
     """A property of the weights, as `text_tokens` is: see `mechanisms.py`."""
 
 
+Attention = Literal["exact", "int8"]
+
+
 class Savings(Record):
     """What sampling leaves out to be faster, at a price in the video that docs/speed.md tells; by default nothing."""
 
@@ -66,6 +69,8 @@ class Savings(Record):
     does. See `savings.StepCache`."""
     guidance_interval: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=1)]] = (0.0, 1.0)
     """The steps with guidance, from one share of all steps up to another; the others skip the unconditional pass."""
+    attention: Attention = "exact"
+    """int8: self-attention's products of queries and keys in 8 bits. See `attention_int8`."""
 
     @model_validator(mode="after")
     def _interval_is_one(self) -> Savings:

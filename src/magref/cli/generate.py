@@ -93,6 +93,9 @@ def generate(
     guidance_interval: Annotated[
         str | None, typer.Option(metavar="FROM:TO", help="The share of the steps with guidance, for example 0.2:1.")
     ] = None,
+    attention: Annotated[
+        str | None, typer.Option(metavar="exact|int8", help="Self-attention's products in 8 bits; none: exact.")
+    ] = None,
     preview: Annotated[Path | None, typer.Option(help="Write the canvas and its mask to this picture.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of the videos to this picture.")] = None,
     batch: Annotated[
@@ -137,6 +140,7 @@ def generate(
                 faster=faster,
                 step_cache=step_cache,
                 guidance_interval=None if guidance_interval is None else parse_interval(guidance_interval),
+                attention=attention,
             ),
             **parse_size(size),
         },
@@ -153,7 +157,7 @@ def generate(
         fixed |= {"--guidance": guidance, "--shift": shift, "--solver": solver, "--fps": fps, "--dtype": dtype}
         fixed |= {"--negative-prompt": negative_prompt, "--transformer": transformer, "--order": order, "--mask": mask}
         fixed |= {"--quantize": quantize, "--step-cache": step_cache, "--guidance-interval": guidance_interval}
-        fixed |= {"--fast": fast or None, "--faster": faster or None}
+        fixed |= {"--attention": attention, "--fast": fast or None, "--faster": faster or None}
         given = [name for name, value in fixed.items() if value is not None and value != []]
         if given or count != 1:
             raise InputError(f"--replay takes everything from the sidecar; leave out {', '.join(given) or '--count'}")

@@ -131,8 +131,8 @@ class PhantomPipeline(MagrefPipeline):
         if conditioning.tail is None:
             raise ValueError("Phantom's references are the conditioning's tail")
         empty = Conditioning(conditioning.guidance, None, torch.zeros_like(conditioning.tail))
-        with_references = self._denoiser(texts, conditioning, timesteps, settings.text_tokens)
-        without = self._denoiser(texts[1:], empty, timesteps, settings.text_tokens)
+        with_references = self._denoiser(texts, conditioning, timesteps, settings)
+        without = self._denoiser(texts[1:], empty, timesteps, settings)
 
         def velocity(latents: torch.Tensor, step: int) -> torch.Tensor:
             both, image = (v.float() for v in with_references(latents, step))

@@ -1,0 +1,107 @@
+"""Attention in 8 bits: near to exact attention, on request only, refused where it cannot be had."""
+
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from magref import MagrefPipeline
+from magref.attention import attend
+from magref.attention_int8 import attend_int8, check_int8, rounded
+from magref.errors import InputError, ResourceError
+from magref.presets import PRESETS
+from magref.savings import chosen_savings
+from magref.settings import Savings
+from tiny import GOLDEN, tiny_components
+
+SAVINGS = Savings(attention="int8")
+
+
+def inputs(tokens: int, head_dim: int = 16, seed: int = 0) -> torch.Tensor:
+    """Queries, keys and values."""
+    return torch.randn(3, 2, tokens, 3, head_dim, generator=torch.Generator().manual_seed(seed))
+
+
+def difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+@given(st.integers(1, 300), st.integers(0, 99))
+def test_near_to_exact_attention_at_any_length(tokens, seed):
+    query, key, value = inputs(tokens, seed=seed)
+    found = attend_int8(query, key, value)
+    assert found.shape == value.shape
+    assert difference(found, attend(query, key, value, "native")) < 0.02
+
+
+def test_it_rounds():
+    query, key, value = inputs(200)
+    assert difference(attend_int8(query, key, value), attend(query, key, value, "native")) > 1e-4
+
+
+def test_what_all_keys_have_in_common_costs_no_precision():
+    """Softmax does not see it, and a scale that had to cover it would leave few of the 127 steps for the rest."""
+    query, key, value = inputs(200)
+    shift = torch.zeros(16)
+    shift[3] = 200.0
+    assert difference(attend_int8(query, key + shift, value), attend_int8(query, key, value)) < 1e-3
+
+
+@given(st.integers(1, 300), st.sampled_from([64, 128]))
+def test_rounding_is_to_a_127th_of_the_largest_of_its_rows(tokens, rows):
+    x = inputs(tokens)[0]
+    x[:, ::rows] *= 50
+    found = rounded(x, rows)
+    for start in range(0, tokens, rows):
+        part = slice(start, start + rows)
+        largest = x[:, part].abs().amax((1, 3), keepdim=True)
+        assert ((found - x)[:, part].abs() <= largest / 127 / 2 * (1 + 1e-5)).all()
+    assert torch.equal(rounded(torch.zeros_like(x), rows), torch.zeros_like(x))
+
+
+# --- in the pipeline -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pipe() -> MagrefPipeline:
+    made = MagrefPipeline(**tiny_components(image_encoder=False))
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def run(pipe: MagrefPipeline, savings: Savings | None = None) -> torch.Tensor:
+    small = {"height": 32, "width": 48, "num_frames": 5, "num_inference_steps": 4, "seed": 7}
+    return pipe("a dog runs", [GOLDEN / "refs" / "0.png"], output_type="latent", savings=savings, **small).frames
+
+
+def test_a_video_changes_a_little_and_only_when_asked(pipe):
+    exact = run(pipe)
+    assert torch.equal(run(pipe, Savings()), exact)
+    assert 1e-6 < difference(run(pipe, SAVINGS), exact) < 0.05
+
+
+def test_a_transformer_with_hooks_refuses(pipe):
+    handle = pipe.transformer.blocks[0].register_forward_hook(lambda *_: None)
+    try:
+        with pytest.raises(InputError, match=r"offloaded or compiled .* leave out --attention int8"):
+            run(pipe, SAVINGS)
+    finally:
+        handle.remove()
+
+
+def test_refused_before_loading(monkeypatch):
+    check_int8(torch.device("cpu"), PRESETS["cpu"])
+    with pytest.raises(InputError, match=r"the preset 16gb .* use a larger preset"):
+        check_int8(torch.device("cuda"), PRESETS["16gb"])
+    monkeypatch.setitem(sys.modules, "sageattention", None)
+    with pytest.raises(ResourceError, match="sageattention on a GPU, release 2"):
+        check_int8(torch.device("cuda"))
+
+
+def test_asked_for_by_name():
+    assert chosen_savings(attention="int8") == SAVINGS
+    assert chosen_savings(fast=True, attention="int8").step_cache > 0
+    with pytest.raises(InputError, match="no attention '4bit'; use exact or int8"):
+        chosen_savings(attention="4bit")
