@@ -30,6 +30,7 @@ from magref.errors import InputError, memory_errors
 from magref.flow import make_scheduler, sample
 from magref.frames import FrameStream
 from magref.geometry import Strides, VideoShape
+from magref.given import check_text_features, initial_noises
 from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME, check_hub_id
 from magref.parallel import Denoise, Spread, shard_text_encoder
 from magref.placement import choose_device, choose_dtype, loading_dtype
@@ -300,8 +301,10 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             )
             self._check_references(len(canvas.references), settings)
             for embeds in (prompt_embeds, negative_prompt_embeds):
-                self._check_embeds(embeds, settings.text_tokens)
-            noises = self._noises(settings, num_videos_per_prompt, latents, generator)
+                check_text_features(embeds, self.transformer.config.text_dim, settings.text_tokens)
+            latent = VideoShape(settings.num_frames, settings.height, settings.width).latent(self.strides)
+            size = (1, self.transformer.config.out_channels, latent.frames, latent.height, latent.width)
+            noises = initial_noises(size, num_videos_per_prompt, settings.seed, latents, generator)
             if self.transformer.dtype is torch.bfloat16 and choose_dtype(self._execution_device) is torch.float32:
                 _LOG.warning("bfloat16 is slow on this device; load with torch_dtype=torch.float32, or use a newer GPU")
             try:
@@ -326,51 +329,6 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         return build_conditioning(
             [canvas], settings.num_frames, device=self._execution_device, mechanism=settings.mechanism, **parts
         )
-
-    def _noises(
-        self,
-        settings: GenerationSettings,
-        count: int,
-        latents: torch.Tensor | None,
-        generator: torch.Generator | list[torch.Generator] | None,
-    ) -> list[torch.Tensor]:
-        """Initial noise (1, C, T, h, w) float32 for each video, drawn on the CPU so that every device gets the same."""
-        if not isinstance(count, int) or count < 1:
-            raise InputError(f"num_videos_per_prompt is {count!r}; use 1 or more")
-        shape = VideoShape(settings.num_frames, settings.height, settings.width).latent(self.strides)
-        size = (1, self.transformer.config.out_channels, shape.frames, shape.height, shape.width)
-        if latents is not None:
-            if not isinstance(latents, torch.Tensor):
-                raise InputError(f"latents are a {type(latents).__name__}; give a torch tensor")
-            latents = latents[None] if latents.ndim == 4 else latents
-            if tuple(latents.shape) != (count, *size[1:]):
-                raise InputError(f"latents have shape {tuple(latents.shape)}; give {(count, *size[1:])}")
-            return list(latents.float().split(1))
-        given = generator if isinstance(generator, list) else [generator]
-        if not all(one is None or isinstance(one, torch.Generator) for one in given):
-            raise InputError("generator is not a torch.Generator; give one, or a list with one for each video")
-        if isinstance(generator, list) and len(generator) != count:
-            raise InputError(f"{len(generator)} generators were given for {count} videos; give one for each")
-        noises = []
-        for index in range(count):
-            if generator is None:
-                source = torch.Generator().manual_seed(settings.seed + index)
-            else:
-                source = generator[index] if isinstance(generator, list) else generator
-            noises.append(torch.randn(size, generator=source, device=source.device))
-        return noises
-
-    def _check_embeds(self, embeds: torch.Tensor | None, text_tokens: int) -> None:
-        if embeds is None:
-            return
-        width = self.transformer.config.text_dim
-        if not isinstance(embeds, torch.Tensor):
-            raise InputError(f"text features are a {type(embeds).__name__}; give a torch tensor")
-        shape = tuple(embeds.shape)
-        if embeds.ndim not in (2, 3) or shape[-1] != width or (embeds.ndim == 3 and shape[0] != 1):
-            raise InputError(f"text features have shape {shape}; give (n, {width}) or (1, n, {width})")
-        if shape[-2] > text_tokens:
-            raise InputError(f"{shape[-2]} text rows were given; give at most {text_tokens}")
 
     def _texts(
         self,
