@@ -92,7 +92,7 @@ class TestGoingOn:
 
     def test_other_samples_are_refused_before_a_model_is_loaded(self, base, dataset, tmp_path, monkeypatch):
         run(make_recipe(base, dataset, "optim.steps=2"), tmp_path / "run")
-        monkeypatch.setattr(trainer_module, "make_encoders", lambda *_, **__: pytest.fail("models were loaded"))
+        monkeypatch.setattr(trainer_module, "make_transformer", lambda *_, **__: pytest.fail("models were loaded"))
         with pytest.raises(InputError, match="takes 2 samples a step, and this would take 3"):
             run(make_recipe(base, dataset, "optim.batch=3"), tmp_path / "run")
 

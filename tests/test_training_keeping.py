@@ -20,10 +20,10 @@ from magref.training.export import export_model
 from magref.training.loading import find_transformer
 from magref.training.meter import Meter, stop_requests
 from magref.training.parallel import Team
-from magref.training.setup import make_transformer, prepare
+from magref.training.setup import make_cache, make_encoders, make_transformer, prepare
 from magref.training.skipped import Skipped
 from magref.training.trainer import Run, train
-from magref.training.validation import Stopped, validation_videos
+from magref.training.validation import Stopped, cases_of, validation_videos
 from tiny import GOLDEN
 from training_data import DEFAULTS, make_recipe, save_dataset
 
@@ -77,7 +77,7 @@ class TestStops:
 
     def test_and_in_the_midst_of_a_video(self, base, dataset, tmp_path):
         begun = Run(prepare(make_recipe(base, dataset, *VALIDATED)), tmp_path / "run", CPU)
-        cases = begun._cases(begun.held_out[:1])
+        cases = cases_of(begun.setting, begun.held_out[:1], begun.skipped.note)
         with begun.pipeline() as pipeline, pytest.raises(Stopped):
             validation_videos(pipeline, cases, tmp_path / "videos", CPU, [True])
         assert not (tmp_path / "videos").exists()
@@ -255,6 +255,19 @@ class TestRun:
         with pytest.raises(KeyboardInterrupt):
             interrupted()
         assert moves == ["cpu:0"] * 3 + ["cpu"] * 3
+
+    def test_a_run_from_a_cache_loads_encoders_for_videos_alone(self, base, dataset, tmp_path, monkeypatch):
+        changes = (f"data.cache={tmp_path / 'cache'}", "validation.every=2", "validation.samples=1")
+        silent, shown = (make_recipe(base, dataset, *changes, f"validation.videos={count}") for count in (0, 1))
+        make_cache(silent, on_sample=lambda *_: None)
+        loads = []
+        monkeypatch.setattr(trainer_module, "make_encoders", lambda *a, **k: loads.append(1) or make_encoders(*a, **k))
+        run(silent, tmp_path / "silent")
+        assert not loads
+        run(shown, tmp_path / "shown")
+        assert len(loads) == 1
+        logs = [(tmp_path / name / "model" / "transformer").glob("*.safetensors") for name in ("silent", "shown")]
+        assert [path.read_bytes() for path in logs[0]] == [path.read_bytes() for path in logs[1]]
 
     def test_the_list_of_skipped_samples_grows_over_the_parts_of_a_run(self, base, tmp_path):
         dataset = save_dataset(tmp_path / "discs")

@@ -91,7 +91,7 @@ def plan_run(recipe: Recipe, *, gpu: str, gpus: int) -> RunPlan:
         samples_per_day=per_day,
         days=recipe.optim.steps * samples / per_day,
         memory_bytes=_memory(recipe, config, parameters, trained, tokens, gpus, _encoder_bytes(recipe, encoders)),
-        idle_bytes=_encoder_bytes(recipe, encoders) if recipe.data.cache is not None else 0,
+        idle_bytes=_encoder_bytes(recipe, encoders) if recipe.data.cache and recipe.validation.videos else 0,
     )
 
 

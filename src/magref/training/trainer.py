@@ -12,22 +12,20 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
-from PIL import Image
 from torch.distributed.fsdp import FSDPModule
 
 from magref.attention import diffusers_attention
-from magref.dataset.format import Sample
-from magref.errors import InputError, MagrefError, OutputError, ResourceError
+from magref.errors import InputError, OutputError, ResourceError
 from magref.flow import make_scheduler
 from magref.geometry import VideoShape
 from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
 from magref.quantization import check_quantization
-from magref.references import Reference
 from magref.training.batches import Drawn, Loader, Order
 from magref.training.cache import SKIPPED_FILE, open_cache
 from magref.training.checkpoints import (
@@ -39,7 +37,7 @@ from magref.training.checkpoints import (
     open_run,
     save_checkpoint,
 )
-from magref.training.examples import draw_canvas, read_clip
+from magref.training.encoding import Encoders
 from magref.training.export import export_lora, export_model
 from magref.training.logs import Logger, open_loggers
 from magref.training.meter import Meter, stop_requests
@@ -50,7 +48,7 @@ from magref.training.recipe import Recipe
 from magref.training.setup import Setting, cache_info, make_encoders, make_transformer, prepare
 from magref.training.skipped import Skipped
 from magref.training.source import Cached, Encoding, Source, Usable, usable
-from magref.training.validation import Case, RunPipeline, Stopped, look_at_held_out, validation_videos
+from magref.training.validation import RunPipeline, Stopped, cases_of, look_at_held_out, validation_videos
 
 Report = Callable[[int, Mapping[str, float]], None]
 """Told each logged step and its figures."""
@@ -119,7 +117,9 @@ class Run:
         self.seen = Seen.of(self.training, [name for name, _ in self.held_out], self.samples_per_step)
         team.first(lambda: check_seen(folder, self.seen))
         team.first(self._open_loggers)
-        self.encoders, text_encoder = make_encoders(setting, team, idle=recipe.data.cache is not None)
+        text_encoder = None
+        if recipe.model.text_encoder:
+            self.encoders, text_encoder = self._load_encoders()
         self.transformer = make_transformer(setting, team)
         self.models = torch.nn.ModuleDict({"transformer": self.transformer})
         if text_encoder is not None:
@@ -131,8 +131,8 @@ class Run:
         self.objective = Objective(
             self.transformer,
             text_encoder,
-            self.encoders.tokenizer,
-            self.encoders.text_tokens,
+            None if text_encoder is None else self.encoders.tokenizer,
+            setting.base.defaults.text_tokens,
             setting.defaults.flow_shift,
             recipe.objective.level_spread,
             team,
@@ -140,6 +140,14 @@ class Run:
         )
         self.source = self._source(found)
         team.wait()  # for slow disks: the first step's exchange gives up after ten minutes
+
+    @cached_property
+    def encoders(self) -> Encoders:
+        """The frozen models; a run from a cache loads them for videos alone."""
+        return self._load_encoders()[0]
+
+    def _load_encoders(self) -> tuple[Encoders, Any]:
+        return make_encoders(self.setting, self.team, idle=self.recipe.data.cache is not None)
 
     def _open_loggers(self) -> None:
         self.loggers = open_loggers(self.recipe.loggers, self.folder, self.recipe.model_dump(mode="json"))
@@ -301,7 +309,8 @@ class Run:
     def _show(self, step: int, held_out: Sequence[tuple[str, VideoShape]], stop: Sequence[bool]) -> None:
         """Videos of the first of these samples."""
         folder = self.folder / "samples" / f"step-{step:08d}"
-        cases = self.team.first(lambda: self._cases(held_out))  # what one cannot read, none generates
+        # What one process cannot read, none generates.
+        cases = self.team.first(lambda: cases_of(self.setting, held_out, self.skipped.note))
         if not cases:
             return
         with self.pipeline() as pipeline, self._losing_nothing():
@@ -312,27 +321,6 @@ class Run:
                     logger.picture(step, "validation", sheet.convert("RGB"))
 
             self.team.first(tell)
-
-    def _cases(self, held_out: Sequence[tuple[str, VideoShape]]) -> list[Case]:
-        """Captions and references to generate videos of; what cannot be read is noted, and the next takes its place."""
-        cases: list[Case] = []
-        for name, shape in held_out:
-            if len(cases) == self.recipe.validation.videos:
-                break
-            try:
-                sample = self.setting.rows[name]
-                cases.append(Case(sample.caption, self._references(sample, shape), shape))
-            except MagrefError as error:
-                self.skipped.note(name, str(error))
-        return cases
-
-    def _references(self, sample: Sample, shape: VideoShape) -> list[Reference]:
-        folder, data = self.setting.dataset.folder, self.recipe.data
-        if data.condition == "first-frame":
-            return [Reference(Image.fromarray(read_clip(folder, sample.clip, shape, data.fps)[0]))]
-        plain = data.model_copy(update={"shuffle": False, "object_dropout": 0.0})
-        canvas = draw_canvas(folder, sample, shape, plain, (self.recipe.seed, 0))
-        return [Reference(reference.rgb, role=reference.role) for reference in canvas.references]
 
     @contextmanager
     def pipeline(self) -> Iterator[MagrefPipeline]:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image
 
+from magref.dataset.format import Sample
 from magref.errors import MagrefError
 from magref.geometry import VideoShape
 from magref.outputs import write_image
@@ -24,9 +25,14 @@ from magref.parallel import Denoise
 from magref.pipeline import MagrefPipeline
 from magref.references import Reference
 from magref.sheets import stacked_strips, video_strip
+from magref.training.examples import draw_canvas, read_clip
 from magref.training.objective import Example, Objective
 from magref.training.parallel import Team
+from magref.training.setup import Setting
 from magref.video import Frames, write_video
+
+OnSkip: TypeAlias = Callable[[str, str], None]
+"""Told the name of a sample, and why it is left out."""
 
 NOISE_LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """The loss is the mean over these: drawn at random, few samples would give a figure of chance."""
@@ -102,7 +108,7 @@ def look_at_held_out(
     objective: Objective,
     held_out: Sequence[str],
     read: Callable[[int, str], Example],
-    on_skip: Callable[[str, str], None],
+    on_skip: OnSkip,
     team: Team,
     stop: Sequence[bool],
 ) -> HeldOut | None:
@@ -157,7 +163,7 @@ def _on_cpu(text: torch.Tensor | str) -> torch.Tensor | str:
 def _readable(
     places: Sequence[tuple[int, str]],
     read: Callable[[int, str], Example],
-    on_skip: Callable[[str, str], None],
+    on_skip: OnSkip,
 ) -> tuple[int, Example | None]:
     """The first of these samples that can be read."""
     for place, name in places:
@@ -166,6 +172,29 @@ def _readable(
         except MagrefError as error:
             on_skip(name, str(error))
     return -1, None
+
+
+def cases_of(setting: Setting, held_out: Sequence[tuple[str, VideoShape]], on_skip: OnSkip) -> list[Case]:
+    """Of up to `validation.videos` of these samples; what cannot be read is told to `on_skip`, and the next follows."""
+    cases: list[Case] = []
+    for name, shape in held_out:
+        if len(cases) == setting.recipe.validation.videos:
+            break
+        try:
+            sample = setting.rows[name]
+            cases.append(Case(sample.caption, _references(setting, sample, shape), shape))
+        except MagrefError as error:
+            on_skip(name, str(error))
+    return cases
+
+
+def _references(setting: Setting, sample: Sample, shape: VideoShape) -> list[Reference]:
+    folder, data = setting.dataset.folder, setting.recipe.data
+    if data.condition == "first-frame":
+        return [Reference(Image.fromarray(read_clip(folder, sample.clip, shape, data.fps)[0]))]
+    plain = data.model_copy(update={"shuffle": False, "object_dropout": 0.0})
+    canvas = draw_canvas(folder, sample, shape, plain, (setting.recipe.seed, 0))
+    return [Reference(reference.rgb, role=reference.role) for reference in canvas.references]
 
 
 def validation_videos(
