@@ -9,8 +9,22 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from magref.evaluation.scaling import QUICK, Budget, Point, Size, draw, points, power_law, recipe_of, report, step_flops
+from magref.errors import InputError
+from magref.evaluation.scaling import (
+    QUICK,
+    SHOWN,
+    Budget,
+    Point,
+    Size,
+    draw,
+    points,
+    power_law,
+    recipe_of,
+    report,
+    step_flops,
+)
 from magref.evaluation.stages import finish
+from magref.evaluation.statistics import Mean
 from magref.training.trainer import Finished
 from tiny import tiny_vae
 
@@ -23,22 +37,30 @@ def test_a_power_law_is_found_again_whatever_lies_above_it():
     assert b == pytest.approx(0.1)
 
 
+def test_two_points_are_no_law():
+    with pytest.raises(InputError, match="2 points do not show"):
+        power_law([1e12, 2e12, 3e12], [0.5, 0.4, 0.6])
+
+
 def test_the_report_says_what_was_measured_and_what_is_read_off():
     found = [
         Point("small", 100, 1e15, 0.5, {}),
-        Point("small", 200, 2e15, 0.4, {"identity": 0.61, "nearest": None, "motion_right": 1.0}),
+        Point("small", 200, 2e15, 0.4, {"identity": Mean(value=0.61, n=24, low=0.5, high=0.7)}),
         Point("large", 100, 4e15, 0.32, {}),
     ]
     text = report(found)
-    assert "| small | 100 | 1.00 | 0.5000 |  |  |  |" in text
-    assert "| small | 200 | 2.00 | 0.4000 | 0.61 |  | 1.00 |" in text
+    assert "| small | 100 | 1.00 | 0.5000 |  |  |  |  |  |  |" in text
+    assert "| small | 200 | 2.00 | 0.4000 |  | 0.61 [0.50, 0.70] |  |  |  |  |" in text
     assert "FLOP^-0.322" in text  # a fifth less for twice the compute
     assert "0.2048 at 4 times the compute, 0.1311 at 16 times" in text
     assert "extrapolation" in text
 
 
 def test_the_plot_has_a_line_for_each_size(tmp_path):
-    found = [Point(name, 1, 1e15 * n, 1 / n, {"identity": 0.5}) for name in ("small", "large") for n in (1, 2, 3)]
+    figures = {name: Mean(value=0.5, n=24, low=0.4, high=0.7) for name in SHOWN}
+    found = [
+        Point(name, 1, 1e15 * n, 1 / n, figures if n > 1 else {}) for name in ("small", "large") for n in (1, 2, 3)
+    ]
     draw(found, tmp_path / "scaling.png")
     assert Image.open(tmp_path / "scaling.png").width > 1000
 

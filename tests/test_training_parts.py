@@ -15,6 +15,7 @@ from magref.dataset.store import Dataset
 from magref.errors import InputError
 from magref.geometry import VideoShape
 from magref.sizes import forward_flops
+from magref.training import nano
 from magref.training.augment import augment
 from magref.training.batches import Drawn, Loader, Order
 from magref.training.examples import Buckets, blank_canvas, candidates, draw_canvas, frame_numbers, read_clip
@@ -102,6 +103,11 @@ class TestRecipe:
     def test_a_lora_of_random_weights_is_refused(self):
         with pytest.raises(InputError, match="lora goes with neither fresh nor text_encoder"):
             read_recipe("nano-smoke", ["model.lora.rank=4"])
+
+    def test_nano_learns_whole_clips_whatever_its_base_generates(self):
+        """A base that nano-start made generates the half clips that it was trained on."""
+        assert read_recipe("nano-start").data.frames == (9,)
+        assert read_recipe("nano").data.frames == (nano.DEFAULTS.num_frames,)
 
 
 class TestOrder:

@@ -94,7 +94,7 @@ def _by_words(scores: Sequence[VideoScore], asked: Sequence[Task]) -> list[list[
 
 def all_motions(scores: Sequence[VideoScore]) -> Mean:
     """How often every subject of a video moves as asked; a subject whose motion cannot be told does not."""
-    return mean_of([float(all(subject.motion_right is True for subject in video.subjects)) for video in scores])
+    return mean_of([all(subject.motion_right is True for subject in video.subjects) for video in scores])
 
 
 def _short(mean: Mean) -> str:

@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 from diffusers import AutoencoderKLWan
 
-from magref.evaluation.measures.score import summarise
+from magref.errors import InputError
+from magref.evaluation.ablation.tables import MEASURES, mean_over_seeds
 from magref.evaluation.plots import plain, pyplot, save
 from magref.evaluation.stages import averaged_models, finish
+from magref.evaluation.statistics import Mean
 from magref.evaluation.tasks import Group, generator, load_scores, measure, tasks
 from magref.models import quiet_libraries
 from magref.outputs import writing
@@ -31,8 +33,8 @@ from magref.training.recipe import Recipe, read_recipe
 from magref.training.setup import make_cache, prepare
 from magref.training.trainer import train
 
-MEASURES = ("identity", "nearest", "motion_right")
-"""Of one subject; see docs/measures.md."""
+SHOWN = ("seen", "identity", "nearest", "motion right", "count right", "background")
+"""Of one subject, as the ablation has them: whom nobody finds has failed. See docs/measures.md."""
 FURTHER = (4, 16)
 """For so many times the largest compute, the fitted law is read off."""
 
@@ -86,7 +88,7 @@ class Point:
     step: int
     flops: float
     loss: float
-    figures: Mapping[str, float | None]
+    figures: Mapping[str, Mean]
 
 
 def recipe_of(size: Size, folder: Path, budget: Budget) -> Recipe:
@@ -134,7 +136,11 @@ def run(vae: Path, folder: Path, budget: Budget) -> None:
 
 
 def points(folder: Path, budget: Budget) -> list[Point]:
-    """All that was measured, size by size."""
+    """All that was measured, size by size.
+
+    Raises:
+        InputError: a mark has videos and no validation loss, since the run was stopped between the two.
+    """
     found = []
     for size in budget.sizes:
         recipe = recipe_of(size, folder, budget)
@@ -143,10 +149,17 @@ def points(folder: Path, budget: Budget) -> list[Point]:
             entry = json.loads(line)
             if "validation_loss" not in entry:
                 continue
-            step, scores = entry["step"], _scores(folder, size, entry["step"])
-            means = summarise(load_scores(scores)).means if step in budget.marks and scores.exists() else {}
-            figures = {name: means[name].value for name in MEASURES if name in means}
+            step, place = entry["step"], _scores(folder, size, entry["step"])
+            scores = [load_scores(place)] if step in budget.marks and place.exists() else []
+            figures = {name: mean_over_seeds(scores, MEASURES[name]) for name in SHOWN if scores}
             found.append(Point(size.name, step, each * step, entry["validation_loss"], figures))
+        measured = {mark for mark in budget.marks if _scores(folder, size, mark).exists()}
+        if lost := measured - {point.step for point in found if point.size == size.name}:
+            place = folder / "runs" / size.name
+            raise InputError(
+                f"the run {size.name} was stopped at step {min(lost)} before its loss was measured; remove {place} and "
+                "train it again"
+            )
     return found
 
 
@@ -159,12 +172,18 @@ def step_flops(recipe: Recipe) -> float:
 
 
 def power_law(flops: Sequence[float], losses: Sequence[float]) -> tuple[float, float]:
-    """(a, b) of loss = a * flops^-b through the points that no other one beats with as little compute."""
+    """(a, b) of loss = a * flops^-b through the points that no other one beats with as little compute.
+
+    Raises:
+        InputError: there are fewer than three of these.
+    """
     best, front = np.inf, []
     for compute, loss in sorted(zip(flops, losses, strict=True)):
         if loss < best:
             best = loss
             front.append((np.log(compute), np.log(loss)))
+    if len(front) < 3:
+        raise InputError(f"{len(front)} points do not show how the loss falls with compute; measure more often")
     x, y = np.array(front).T
     slope, start = np.polyfit(x, y, 1)
     return float(np.exp(start)), float(-slope)
@@ -173,12 +192,14 @@ def power_law(flops: Sequence[float], losses: Sequence[float]) -> tuple[float, f
 def report(found: Sequence[Point]) -> str:
     """The points as a table, and where the law that fits them leads."""
     rows = [
-        "| size | steps | PFLOP | validation loss | " + " | ".join(MEASURES) + " |",
-        "|---" * (4 + len(MEASURES)) + "|",
+        "| size | steps | PFLOP | validation loss | " + " | ".join(SHOWN) + " |",
+        "|---" * (4 + len(SHOWN)) + "|",
     ]
     for point in found:
-        figures = [point.figures.get(name) for name in MEASURES]
-        shown = " | ".join("" if value is None else f"{value:.2f}" for value in figures)
+        figures = [point.figures.get(name) for name in SHOWN]
+        shown = " | ".join(
+            "" if mean is None else f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]" for mean in figures
+        )
         rows.append(f"| {point.size} | {point.step} | {point.flops / 1e15:.2f} | {point.loss:.4f} | {shown} |")
     a, b = power_law([p.flops for p in found], [p.loss for p in found])
     most = max(point.flops for point in found)
@@ -190,17 +211,22 @@ def report(found: Sequence[Point]) -> str:
 def draw(found: Sequence[Point], path: Path) -> None:
     """Loss and figures against training compute, a line for each size."""
     plt = pyplot()
-    figure, axes = plt.subplots(1, 1 + len(MEASURES), figsize=(13, 3.4), layout="constrained")
+    drawn = SHOWN[1:]
+    figure, grid = plt.subplots(2, 3, figsize=(11, 6), layout="constrained")
+    axes = grid.flatten()
     for name in dict.fromkeys(point.size for point in found):
         own = [point for point in found if point.size == name]
         axes[0].plot([p.flops for p in own], [p.loss for p in own], marker=".", label=name)
-        for axis, key in zip(axes[1:], MEASURES, strict=True):
-            measured = [p for p in own if p.figures.get(key) is not None]
-            axis.plot([p.flops for p in measured], [p.figures[key] for p in measured], marker="o", label=name)
+        for axis, key in zip(axes[1:], drawn, strict=True):
+            made = [(point.flops, point.figures[key]) for point in own if key in point.figures]
+            low, value, high = np.array([(m.low, m.value, m.high) for _, m in made], dtype=float).reshape(-1, 3).T
+            flops = [compute for compute, _ in made]
+            axis.errorbar(flops, value, (value - low, high - value), marker="o", capsize=2)
+            axis.set_ylim(-0.03, 1.03)
     axes[0].set_yscale("log")
-    for axis, title in zip(axes, ("validation loss", *MEASURES), strict=True):
+    for axis, title in zip(axes, ("validation loss", *drawn), strict=True):
         axis.set_xscale("log")
-        axis.set_title(title.replace("_", " "), fontsize=10)
+        axis.set_title(title, fontsize=10)
         axis.set_xlabel("training FLOP")
         plain(axis)
     axes[0].legend(frameon=False, fontsize=9)
