@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from magref.errors import InputError, OutputError
 from magref.evaluation import gallery
 from magref.evaluation.gallery import PROMPTS, main, sheets
+from magref.evaluation.stages import claim
+from magref.sidecar import weights_sha256
 
 
 @pytest.fixture
@@ -21,11 +24,15 @@ def pictures(tmp_path):
 
 def test_each_picture_comes_alone_and_before_each_background(pictures):
     bird, dog, park = pictures
-    assert [sheet.name for sheet in sheets([bird, dog], [park])] == ["red_bird", "red_bird-park", "dog", "dog-park"]
+    given = [str(bird), f"small dog={dog}"]
+    names = [sheet.name for sheet in sheets(given, [park])]
+    assert names == ["red_bird", "red_bird-park", "small_dog", "small_dog-park"]
+    with pytest.raises(InputError, match="two sheets would be called red_bird; call one"):
+        sheets([str(bird), f"red bird={dog}"], [])
 
 
 def test_prompts_name_the_subject_the_motion_and_a_backdrop_where_no_picture_shows_one(pictures):
-    alone, before = sheets(pictures[:1], pictures[2:])
+    alone, before = sheets([str(pictures[0])], pictures[2:])
     assert alone.prompts()[0] == "The red bird moves to the left on a blue background."
     assert before.prompts()[0] == "The red bird moves to the left."
     assert len(set(alone.prompts())) == len(set(before.prompts())) == len(PROMPTS)
@@ -37,7 +44,7 @@ def test_the_command_draws_what_is_missing(base, pictures, tmp_path, monkeypatch
         gallery, "draw", lambda pipeline, sheet: drawn.append(sheet.name) or gallery_draw(pipeline, sheet)
     )
     folder = tmp_path / "sheets"
-    folder.mkdir()
+    claim(folder, {"weights": weights_sha256(base)})
     Image.new("RGB", (9, 9)).save(folder / "dog.png")
     bird, dog, park = pictures
     command = ["gallery", str(folder), str(bird), str(dog), "--background", str(park), "--model", str(base)]
@@ -47,6 +54,18 @@ def test_the_command_draws_what_is_missing(base, pictures, tmp_path, monkeypatch
     assert Image.open(folder / "dog.png").size == (9, 9)
     sheet = np.asarray(Image.open(folder / "red_bird-park.png"))
     assert sheet.shape[0] > 100 * len(PROMPTS)
+
+
+def test_sheets_of_one_folder_are_of_one_model(base, pictures, tmp_path, monkeypatch):
+    folder = tmp_path / "sheets"
+    claim(folder, {"weights": "of another model"})
+    monkeypatch.setattr(sys, "argv", ["gallery", str(folder), str(pictures[0]), "--model", str(base)])
+    with pytest.raises(OutputError, match="made with other weights; choose another folder"):
+        main()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="is not empty"):
+        claim(tmp_path / "full", {"weights": "any"})
 
 
 gallery_draw = gallery.draw

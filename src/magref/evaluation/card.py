@@ -14,12 +14,14 @@ from pathlib import Path
 
 from magref.evaluation.baselines import pasted, still_canvas
 from magref.evaluation.measures.score import VideoScore, summarise
+from magref.evaluation.stages import claim
 from magref.evaluation.statistics import Mean, mean_of
 from magref.evaluation.tasks import FREE, Group, System, Task, generator, load_scores, measure, paraphrases, tasks
 from magref.geometry import VideoShape
-from magref.models import quiet_libraries
+from magref.models import find_model, quiet_libraries
 from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
+from magref.sidecar import weights_sha256
 
 GROUPS: dict[str, tuple[Callable[[int], list[Task]], int]] = {
     "one subject": (partial(tasks, Group(1)), 120),
@@ -113,7 +115,9 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the 600 videos, to look at something sooner")
     options = parser.parse_args()
     quiet_libraries()
-    pipeline = MagrefPipeline.from_pretrained(options.model) if options.model else MagrefPipeline.from_pretrained()
+    # Of another share, other paraphrases are asked.
+    claim(options.folder, {"weights": weights_sha256(find_model(options.model).folder), "share": options.share})
+    pipeline = MagrefPipeline.from_pretrained(options.model)
     pipeline.set_progress_bar_config(disable=True)
     measure_all(pipeline, options.folder, share=options.share, report=lambda line: print(line, flush=True))
     with writing(options.folder / "card.md", overwrite=True) as temporary:

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import torch
 
+from magref.errors import OutputError
+from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
 from magref.training.checkpoints import checkpoints
 from magref.training.parallel import Team
 from magref.training.recipe import Recipe
 from magref.training.setup import prepare
 from magref.training.trainer import Finished, Run
+
+
+def claim(folder: Path, made_with: Mapping[str, str | float]) -> None:
+    """Keep in the folder what its results are made with, so that a second call goes on only with the same.
+
+    Raises:
+        OutputError: it holds results of something else.
+    """
+    place = folder / "made_with.json"
+    if place.exists():
+        before = json.loads(place.read_text(encoding="utf-8"))
+        if other := [name for name, value in made_with.items() if before.get(name) != value]:
+            raise OutputError(f"{folder} holds what was made with other {' and '.join(other)}; choose another folder")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise OutputError(
+            f"{folder} is not empty, and does not say what its files were made with; choose another folder"
+        )
+    with writing(place) as temporary:
+        temporary.write_text(json.dumps(made_with, indent=1) + "\n", encoding="utf-8")
 
 
 def finish(run: Finished) -> None:
