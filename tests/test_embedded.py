@@ -130,6 +130,15 @@ def test_without_a_background_reference_the_backdrop_is_the_one_the_prompt_names
     assert sum(right) >= 7, right
 
 
+def test_where_nothing_names_a_backdrop_it_is_plain_grey(nano):
+    for picture in ("robot.png", "girl.png"):
+        frames = nano("The thing rises.", [EXAMPLES / picture], seed=1001, output_type="np").frames
+        border = np.concatenate([frames[:, 0], frames[:, -1]], axis=1).reshape(-1, 3)
+        middle = np.median(border, axis=0)
+        assert np.ptp(middle) < 0.1, (picture, middle)
+        assert 0.3 < middle.mean() < 0.8, (picture, middle)
+
+
 def test_a_background_reference_shows(nano):
     """The frames' edges are nearer to the given place than to another."""
     from PIL import Image
