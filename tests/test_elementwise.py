@@ -181,23 +181,48 @@ def test_a_cpu_takes_plain_torch():
     assert elementwise.arithmetic_for(torch.device("cpu")) is elementwise
 
 
-@TRITON
-def test_where_a_kernel_cannot_be_built_plain_torch_takes_its_place(kernels, monkeypatch):
-    said = []
-    monkeypatch.setattr(elementwise._LOG, "warning", lambda *words: said.append(words))
+class Gpu(str):
+    """A GPU by its name, the CPU by its memory."""
 
-    def no_compiler(*_):
-        raise RuntimeError("Failed to find C compiler")
+    type = "cuda"
 
-    class Gpu(str):  # a GPU by its name, the CPU by its memory
-        type = "cuda"
 
-    elementwise.arithmetic_for.cache_clear()
+@pytest.fixture
+def said(monkeypatch):
+    """What is warned of; `Gpu` takes the place of a device meanwhile."""
+    words: list[tuple[object, ...]] = []
+    monkeypatch.setattr(elementwise._LOG, "warning", lambda *each: words.append(each))
     monkeypatch.setattr(torch, "linspace", lambda *a, device, real=torch.linspace: real(*a))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    elementwise.arithmetic_for.cache_clear()
+    yield words
+    elementwise.arithmetic_for.cache_clear()
+
+
+def not_built(*_):
+    raise RuntimeError("Failed to find C compiler")
+
+
+@TRITON
+def test_where_a_kernel_cannot_be_built_plain_torch_takes_its_place(kernels, monkeypatch, said):
     assert elementwise.arithmetic_for(Gpu("first")) is kernels
-    monkeypatch.setattr(kernels, "rms_silu", no_compiler)
+    monkeypatch.setattr(kernels, "rms_silu", not_built)
     assert elementwise.arithmetic_for(Gpu("second")) is elementwise
     assert "Failed to find C compiler" in str(said)
     monkeypatch.setattr(kernels, "rms_silu", lambda x, weight: x)
     assert elementwise.arithmetic_for(Gpu("third")) is elementwise  # nor where it builds one that is wrong
-    elementwise.arithmetic_for.cache_clear()
+
+
+@TRITON
+def test_a_gpu_without_fp8_keeps_the_kernels_that_need_none(kernels, monkeypatch, said):
+    monkeypatch.setattr(kernels, "row_quantised", not_built)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
+    assert elementwise.arithmetic_for(Gpu("ampere")) is kernels
+    assert not said
+
+
+@TRITON
+def test_a_kernel_that_writes_wrong_fp8_is_not_taken(kernels, monkeypatch, said):
+    original = kernels.row_quantised
+    monkeypatch.setattr(kernels, "row_quantised", lambda x: (original(-x)[0], original(x)[1]))
+    assert elementwise.arithmetic_for(Gpu("wrong")) is elementwise

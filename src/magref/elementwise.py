@@ -25,6 +25,8 @@ RMS_SILU_EPS = 1e-24
 
 FP8 = torch.float8_e4m3fn
 FP8_MAX, FP8_MIN_SCALE = 448.0, 1e-12
+FP8_CAPABILITY = (8, 9)
+"""The compute capability from which NVIDIA's GPUs have fp8; below it Triton does not build a kernel that writes it."""
 
 
 def normed(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, eps: float) -> torch.Tensor:
@@ -122,10 +124,13 @@ def _samples(module: Any, device: torch.device) -> list[torch.Tensor]:
     x = torch.linspace(-1, 1, 192, device=device).view(1, 4, 48)
     vector = torch.linspace(0.5, 1, 48, device=device)
     turns = torch.polar(torch.ones_like(x[0, :, :8]), x[0, :, :8])
-    return [
+    samples = [
         module.normed(x, vector, vector, 1e-6),
         *module.added_normed(x, x, vector, vector, vector, 1e-6),
         module.normed_rotated(x, vector, turns, 1e-6),
         module.rms_silu(x, vector),
-        module.row_quantised(x)[1],
     ]
+    if torch.cuda.get_device_capability(device) >= FP8_CAPABILITY:
+        steps = torch.linspace(-FP8_MAX, FP8_MAX, 15, device=device)  # all in fp8: the two may round to either side
+        samples += module.row_quantised(torch.stack([steps, steps / 4]))
+    return samples

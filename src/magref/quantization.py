@@ -13,12 +13,10 @@ from typing import Any
 
 import torch
 
+from magref.elementwise import FP8_CAPABILITY
 from magref.errors import ResourceError
 from magref.fp8 import to_fp8
 from magref.settings import Quantization
-
-FP8_CAPABILITY = (8, 9)
-"""The compute capability from which NVIDIA's GPUs multiply fp8."""
 
 
 def check_quantization(kind: Quantization, device: torch.device) -> None:
