@@ -87,6 +87,24 @@ def test_few_steps_are_all_computed(steps):
     assert sampled(lambda latents, step: torch.ones_like(latents), steps, 0.5)[0] == list(range(steps))
 
 
+def test_a_step_at_which_guidance_begins_or_ends_is_computed():
+    cache = StepCache(
+        lambda latents, step: torch.ones_like(latents), steps=20, threshold=0.5, guides=range(6, 12).__contains__
+    )
+    for step in range(20):
+        cache(torch.full((1, 1, 1, 2, 2), float(step)), step)
+    assert cache.computed == [0, 1, 2, 3, 6, 12, 19]
+
+
+@pytest.mark.parametrize("velocities", [(0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)])
+@pytest.mark.parametrize("moves", [0.0, 1.0])
+def test_latents_that_stay_and_velocities_of_zero_divide_nothing(velocities, moves):
+    cache = StepCache(lambda latents, step: torch.full_like(latents, velocities[step > 3]), steps=10, threshold=0.05)
+    found = [cache(torch.full((1, 1, 1, 2, 2), moves * step), step) for step in range(10)]
+    assert all(velocity.isfinite().all() for velocity in found)
+    assert torch.equal(found[-1], torch.full_like(found[-1], velocities[1]))
+
+
 # --- in the pipeline -------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +127,14 @@ def test_the_step_cache_leaves_steps_out_and_comes_near(pipe, passes):
 def test_steps_outside_the_interval_have_one_pass(pipe, passes):
     run(pipe, Savings(guidance_interval=(0.2, 0.7)))
     assert passes == [1, 1, 2, 2, 2, 2, 2, 1, 1, 1]
+
+
+def test_the_first_step_with_guidance_takes_over_nothing_from_one_without(pipe, monkeypatch):
+    """As in `--faster`, where the interval begins at the step from which the cache may take over."""
+    steps, original = [], Denoiser.__call__
+    monkeypatch.setattr(Denoiser, "__call__", lambda self, x, step: steps.append(step) or original(self, x, step))
+    run(pipe, Savings(step_cache=0.99, guidance_interval=(0.2, 1.0)))
+    assert steps[:3] == [0, 1, 2]
 
 
 def test_an_empty_interval_is_no_guidance(pipe):

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -427,7 +428,8 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         velocity = self._guided(settings, texts, conditioning, scheduler.timesteps)
         if settings.savings.step_cache:
             steps, threshold = settings.num_inference_steps, settings.savings.step_cache
-            velocity = StepCache(velocity, steps=steps, threshold=threshold)
+            guides = partial(settings.savings.guides, steps=steps)
+            velocity = StepCache(velocity, steps=steps, threshold=threshold, guides=guides)
 
         def on_step(step: int, latents: torch.Tensor) -> torch.Tensor:
             progress.update()

@@ -6,6 +6,7 @@ Each is off by default, is recorded with the video, and costs something: docs/sp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, get_args
 
@@ -39,14 +40,23 @@ class StepCache:
         velocity: the guided model, called with latents and step.
         steps: how many there are; the first fifth, at least two, and the last one compute.
         threshold: of the estimated change, as a share of the velocity's mean magnitude.
+        guides: whether a step has guidance. Where that changes the velocity jumps, and is computed.
     """
 
-    def __init__(self, velocity: Callable[[torch.Tensor, int], torch.Tensor], *, steps: int, threshold: float) -> None:
+    def __init__(
+        self,
+        velocity: Callable[[torch.Tensor, int], torch.Tensor],
+        *,
+        steps: int,
+        threshold: float,
+        guides: Callable[[int], bool] = lambda step: True,
+    ) -> None:
         self.computed: list[int] = []
         """The steps that did not take over."""
         self._velocity = velocity
         self._taken_over = range(max(2, round(_WARM_UP * steps)), steps - 1)
         self._threshold = threshold
+        self._guides = guides
         self._latents: torch.Tensor | None = None
         self._computed_at: torch.Tensor | None = None
         self._last: torch.Tensor | None = None
@@ -55,14 +65,15 @@ class StepCache:
 
     def __call__(self, latents: torch.Tensor, step: int) -> torch.Tensor:
         """Latents (B, C, T, h, w) at sampling step `step` -> their velocity, of that shape."""
-        if self._last is not None and self._latents is not None and step in self._taken_over:
-            self._change += self._rate * _size(latents - self._latents) / _size(self._last)
+        alike = self._guides(step) == self._guides(step - 1)
+        if self._last is not None and self._latents is not None and step in self._taken_over and alike:
+            self._change += _ratio(self._rate * _size(latents - self._latents), _size(self._last))
             if self._change < self._threshold:
                 self._latents = latents
                 return self._last
         velocity = self._velocity(latents, step)
         if self._last is not None and self._computed_at is not None:
-            self._rate = _size(velocity - self._last) / _size(latents - self._computed_at)
+            self._rate = _ratio(_size(velocity - self._last), _size(latents - self._computed_at))
         self._latents = self._computed_at = latents
         self._last, self._change = velocity, 0.0
         self.computed.append(step)
@@ -99,3 +110,8 @@ def chosen_savings(
 
 def _size(tensor: torch.Tensor) -> float:
     return float(tensor.abs().mean())
+
+
+def _ratio(part: float, whole: float) -> float:
+    """Of nothing: infinite, unless the part is nothing too."""
+    return part / whole if whole else (math.inf if part else 0.0)
