@@ -4,12 +4,13 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
 from magref import MagrefPipeline
 from magref.attention import attend
-from magref.attention_int8 import attend_int8, check_int8, rounded
+from magref.attention_int8 import KEY_ROWS, attend_int8, check_int8, is_right, rounded
 from magref.errors import InputError, ResourceError
 from magref.presets import PRESETS
 from magref.savings import chosen_savings
@@ -59,6 +60,28 @@ def test_rounding_is_to_a_127th_of_the_largest_of_its_rows(tokens, rows):
         largest = x[:, part].abs().amax((1, 3), keepdim=True)
         assert ((found - x)[:, part].abs() <= largest / 127 / 2 * (1 + 1e-5)).all()
     assert torch.equal(rounded(torch.zeros_like(x), rows), torch.zeros_like(x))
+
+
+# --- whether another is right ----------------------------------------------------------------------------------------
+
+
+def counting_keys_that_are_not_there(query, key, value):
+    """As sageattention 1.0.6: the last block of keys is full, whatever the length."""
+    more = (0, 0, 0, 0, 0, -key.shape[1] % KEY_ROWS)
+    return attend(query, F.pad(key, more), F.pad(value, more), "native")
+
+
+def failing(query, key, value):
+    raise RuntimeError("no kernel for this card")
+
+
+@pytest.mark.parametrize("head_dim", [64, 128])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_what_counts_other_keys_or_fails_is_not_right(dtype, head_dim):
+    where = torch.device("cpu"), dtype, head_dim
+    assert is_right(attend_int8, *where)
+    assert not is_right(counting_keys_that_are_not_there, *where)
+    assert not is_right(failing, *where)
 
 
 # --- in the pipeline -------------------------------------------------------------------------------------------------
