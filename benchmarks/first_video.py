@@ -50,7 +50,7 @@ def timed_pieces(function):  # made while the writer reads them
     return run
 
 generation.load_pipeline = timed("load", generation.load_pipeline)
-generation._write = timed("write", generation._write)
+generation.write_planned = timed("write", generation.write_planned)
 for name in ("build_conditioning", "encode_text", "compose_canvas"):
     setattr(pipeline, name, timed("text and canvas", getattr(pipeline, name)))
 decoding.decode_pieces = timed_pieces(decoding.decode_pieces)

@@ -28,10 +28,11 @@ from magref.geometry import VideoShape
 from magref.models import quiet_libraries
 from magref.outputs import writing
 from magref.presets import PRESETS
-from magref.sizes import forward_flops, sizes_of
+from magref.sizes import IMAGE_TOKENS, forward_flops, sizes_of
 from pairs import describe_machine
 
 FRAMES = (5, 9, 17, 33, 65, 129)
+"""Beside the model's own number."""
 SIDES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 """Of the model's own width and height."""
 STAGES = ("step", "encode", "decode")
@@ -53,7 +54,7 @@ class Point:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a folder in diffusers' layout; none: the embedded one")
-    parser.add_argument("--runs", type=int, default=3, help="of each stage at each size")
+    parser.add_argument("--runs", type=int, default=4, help="of each stage at each size")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, help="of PyTorch; none: its own choice")
     parser.add_argument("--plot", type=Path, default=Path("growth.png"))
@@ -66,15 +67,16 @@ def main() -> None:
     print(describe_machine())
     own = pipeline.defaults
     by_frames, by_side = [], []
-    for frames in FRAMES:
+    lengths = sorted({*FRAMES, own.num_frames})
+    for frames in lengths:
         by_frames.append(measure(pipeline, VideoShape(frames, own.height, own.width), options.runs))
         print(describe(by_frames[-1]), flush=True)
-    multiple = pipeline.strides.spatial * 2
+    multiple = pipeline.strides.pixel_multiple
     for side in SIDES:
         height, width = (round(length * side / multiple) * multiple for length in (own.height, own.width))
         by_side.append(measure(pipeline, VideoShape(own.num_frames, height, width), options.runs))
         print(describe(by_side[-1]), flush=True)
-    twice = by_frames[FRAMES.index(own.num_frames)], by_side[SIDES.index(1.0)]  # the model's own size, measured twice
+    twice = by_frames[lengths.index(own.num_frames)], by_side[SIDES.index(1.0)]  # the model's own size, measured twice
     base = replace(twice[0], seconds={name: min(point.seconds[name] for point in twice) for name in STAGES})
     draw(by_frames, by_side, base, options.plot)
     if options.out is not None:
@@ -107,13 +109,16 @@ def stages(pipeline: MagrefPipeline, shape: VideoShape) -> Iterator[tuple[str, C
     config, latent = transformer.config, shape.latent(pipeline.strides)
     size, dtype = (latent.frames, latent.height, latent.width), transformer.dtype
     guidance = torch.randn(1, config.in_channels - config.out_channels, *size, device=device, dtype=dtype)
+    image = None
+    if config.image_dim:
+        image = torch.randn(1, IMAGE_TOKENS, config.image_dim, device=device, dtype=dtype)
     texts = [torch.randn(pipeline.defaults.text_tokens, config.text_dim, device=device, dtype=dtype)] * 2
     latents = torch.randn(1, config.out_channels, *size, device=device)
     timesteps = torch.full((1,), 500, device=device)
 
     def step() -> object:
         denoiser = Denoiser(
-            transformer, texts, Conditioning(guidance, None), timesteps, text_tokens=pipeline.defaults.text_tokens
+            transformer, texts, Conditioning(guidance, image), timesteps, text_tokens=pipeline.defaults.text_tokens
         )
         return denoiser(latents, 0)
 
