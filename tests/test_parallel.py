@@ -104,6 +104,17 @@ def test_two_processes_make_the_video_of_one(pair, kind, changes):
     assert relative(second, expected) < 1e-5
 
 
+def spread_without_a_seed(team):
+    with patch("magref.settings.secrets.randbelow", return_value=100 + team.rank):
+        return video("ulysses", seed=None)
+
+
+def test_without_a_seed_the_first_process_draws_for_all(pair):
+    expected = video(seed=100)
+    for found in pair.run(spread_without_a_seed):
+        assert relative(found, expected) < 1e-5
+
+
 def passes_made(team):
     calls = []
     with patch("magref.denoiser.Denoiser", side_effect=lambda *a, **k: calls.append(len(a[1])) or Denoiser(*a, **k)):

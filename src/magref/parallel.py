@@ -121,6 +121,13 @@ class Spread:
         return denoise
 
 
+def first_seed(seed: int, device: torch.device) -> int:
+    """The first process's seed, in all of them; where none was given each has drawn another."""
+    told = torch.tensor(seed, device=device)
+    dist.broadcast(told, 0)
+    return int(told)
+
+
 def check_processes(kind: str, world: int) -> None:
     """Raise InputError unless so many processes can share videos in this way."""
     if kind not in get_args(Parallel):

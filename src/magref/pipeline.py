@@ -33,7 +33,7 @@ from magref.frames import FrameStream
 from magref.geometry import Strides, VideoShape
 from magref.given import check_text_features, initial_noises
 from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME, check_hub_id
-from magref.parallel import Denoise, Spread, shard_text_encoder
+from magref.parallel import Denoise, Spread, first_seed, shard_text_encoder
 from magref.placement import choose_device, choose_dtype, loading_dtype
 from magref.presets import CPU, Preset, choose_preset, place
 from magref.prompts import check_prompt
@@ -205,8 +205,8 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     def spread(self, kind: str) -> None:
         """Share the sampling of each video with the other processes that torchrun started; all of them call the same.
 
-        Every one needs the same prompt, references, settings and seed, and gets the same latents. The text encoder's
-        weights are spread over all of them, unless it is offloaded.
+        Every one needs the same prompt, references and settings, and gets the same latents; the first one's seed holds
+        in all. The text encoder's weights are spread over all of them, unless it is offloaded.
 
         Args:
             kind: "ulysses": all processes share the tokens; "guidance": half of them make each pass.
@@ -291,6 +291,9 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             mask=mask,
             savings=savings,
         )
+        if self._spread is not None:
+            agreed = first_seed(settings.seed, self._execution_device)
+            settings = settings.model_copy(update={"seed": agreed})
         if not self._guides_by_text_alone and settings.savings.guidance_interval != (0.0, 1.0):
             raise InputError(f"{type(self).__name__} guides by more than text, at every step; leave out the interval")
         if output_type not in ("pil", "np", "pt", "latent"):
