@@ -124,6 +124,19 @@ def test_not_a_number_is_missing_and_not_zero(here, monkeypatch):
     assert "NaN" not in (here / "out" / "scores.jsonl").read_text()
 
 
+def test_an_error_in_a_metric_is_of_its_video_alone(here, monkeypatch):
+    def failing(frames):
+        raise ValueError("sizes do not match\nin line 7")
+
+    monkeypatch.setattr("magref.evaluation.metrics.motion.published_motion", failing)
+    scores = evaluate(request(here))[1]
+    assert [one.scores["motion"] for one in scores] == [
+        Missing(reason="failed", why="ValueError: sizes do not match")
+    ] * 4
+    monkeypatch.undo()
+    assert isinstance(evaluate(request(here))[1][0].scores["motion"], Value)
+
+
 class Counting:
     """Counts the videos that are decoded."""
 

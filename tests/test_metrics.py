@@ -396,3 +396,10 @@ def test_the_worlds_measures_know_no_other_cases(tmp_path):
     made = video(tmp_path, noise(3))
     other = case(source=Source(dataset="OpenS2V-Eval", case_id=next(iter(scripted()))))
     assert {score.reason for score in World().measure(made, other).values()} == {"not_synthetic"}
+
+
+def test_a_synthetic_case_with_other_subjects_than_were_drawn_has_no_value(tmp_path):
+    made = video(tmp_path, noise(3))
+    drawn = with_pictures("two_person_01", tmp_path)
+    edited = drawn.model_copy(update={"refs": drawn.refs[:1]})
+    assert {score.reason for score in World().measure(made, edited).values()} == {"not_synthetic"}

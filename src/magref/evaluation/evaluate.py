@@ -175,8 +175,13 @@ def _measured(made: Made, video: DecodedVideo, case: Case) -> dict[str, Score]:
     try:
         scores = made.metric.measure(video, case)
     except MagrefError as error:
-        return {measure.name: Missing(reason="unavailable", why=str(error)) for measure in made.metric.measures}
-    return {name: checked(score) for name, score in scores.items()}
+        missing = Missing(reason="unavailable", why=str(error))
+    except Exception as error:  # of a library, about this video: the other cases shall have their scores
+        why = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no word of why')}"
+        missing = Missing(reason="failed", why=why)
+    else:
+        return {name: checked(score) for name, score in scores.items()}
+    return dict.fromkeys((measure.name for measure in made.metric.measures), missing)
 
 
 def _kept(known: CaseScores, before: CaseScores | None, wanted: set[str]) -> dict[str, Score]:

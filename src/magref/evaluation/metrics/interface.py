@@ -20,7 +20,7 @@ FRAMES = 32
 Reason = Literal[
     "bad_case", "duplicate_id", "no_video", "corrupt_video", "other_length", "other_size", "too_short",
     "no_person_reference", "no_face_in_reference", "no_rule", "not_synthetic", "not_seen", "unavailable",
-    "not_a_number",
+    "failed", "not_a_number",
 ]  # fmt: skip
 """Why a value is missing.
 
@@ -28,7 +28,8 @@ bad_case, duplicate_id: the case file's line cannot be used. no_video, corrupt_v
 other_size: it differs from the other videos. too_short: for this metric. no_person_reference, no_face_in_reference: of
 the case. no_rule: the profile has none for such a case. not_synthetic: the metric knows the synthetic world alone.
 not_seen: what is to be measured is not to be found in the video, or not said by the case. unavailable: the metric's
-weights or packages are not here. not_a_number: it came out as NaN or infinite.
+weights or packages are not here. failed: an error in the metric, a lack of memory among them. not_a_number: it came
+out as NaN or infinite.
 """
 
 

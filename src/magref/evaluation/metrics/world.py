@@ -51,9 +51,10 @@ class World:
         """See `Metric`."""
         known = scripted().get(case.source.case_id or "") if case.source and case.source.dataset == DATASET else None
         if known is None:
-            why = Missing(reason="not_synthetic", why="these measures know the cases of magref-bench-synthetic alone")
-            return {measure.name: why for measure in self.measures}
+            return self._unknown("these measures know the cases of magref-bench-synthetic alone")
         subjects = [ref for ref in case.refs if ref.role != "background"]
+        if len(subjects) != len(known.parts):
+            return self._unknown(f"the case has {len(subjects)} subjects, and as it was drawn {len(known.parts)}")
         places = [ref for ref in case.refs if ref.role == "background"]
         found = score.score_video(
             video.rgb(),
@@ -73,6 +74,9 @@ class World:
         for name, (field, _) in _OF_VIDEO.items():
             result[name] = _mean([getattr(found, field)], [field], f"{field} cannot be told")
         return result
+
+    def _unknown(self, why: str) -> dict[str, Score]:
+        return {measure.name: Missing(reason="not_synthetic", why=why) for measure in self.measures}
 
 
 def _mean(values: Sequence[float | bool | None], names: Sequence[str], why: str) -> Score:
