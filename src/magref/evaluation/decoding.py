@@ -23,11 +23,15 @@ class DecodedVideo:
         path: the file.
         fps: frames a second.
         size: width and height of the upright frames in pixels.
+        cut: frames that the file holds and tells players not to show, as cutting without encoding anew leaves them.
     """
 
-    def __init__(self, path: Path, frames: Sequence[av.VideoFrame], fps: float, upright: UprightRgb) -> None:
+    def __init__(
+        self, path: Path, frames: Sequence[av.VideoFrame], fps: float, upright: UprightRgb, cut: int = 0
+    ) -> None:
         self.path = path
         self.fps = fps
+        self.cut = cut
         turned = getattr(frames[0], "rotation", 0) % 180 != 0
         self.size = (frames[0].height, frames[0].width) if turned else (frames[0].width, frames[0].height)
         self._frames = frames
@@ -61,17 +65,24 @@ def decode(path: str | Path) -> DecodedVideo:
     """Decode a whole video.
 
     Raises:
-        InputError: the file is missing, is not a video, or is damaged anywhere.
+        InputError: the file is missing, is not a video, is damaged anywhere, or changes its size midway.
     """
+    frames: list[av.VideoFrame] = []
+    cut = 0
     with opened_video(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate
         upright = UprightRgb(stream)
-        frames = list(container.decode(stream))
+        for packet in container.demux(stream):
+            cut += packet.is_discard
+            frames += packet.decode()
     if not frames:
         raise InputError(f"the video {path} has no frames; give another file")
     if not rate:
         raise InputError(f"the video {path} states no frame rate; write it again with one")
-    return DecodedVideo(Path(path), frames, float(rate), upright)
+    sizes = list(dict.fromkeys(f"{frame.width}x{frame.height}" for frame in frames))
+    if len(sizes) > 1:
+        raise InputError(f"the frames of the video {path} change from {sizes[0]} to {sizes[1]}; make them all one size")
+    return DecodedVideo(Path(path), frames, float(rate), upright, cut)
 
 
 def evenly(count: int, frames: int) -> npt.NDArray[np.int64]:

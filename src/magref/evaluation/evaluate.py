@@ -162,7 +162,7 @@ def _of_video(
         video = decode(path)
     except InputError as error:
         raise _UnusableError("corrupt_video", str(error)) from None
-    if known.video is not None and len(video) != known.video.frames:
+    if known.video is not None and len(video) + video.cut != known.video.frames:
         why = f"of {known.video.frames} frames {len(video)} can be read; make the video again"
         raise _UnusableError("corrupt_video", why)
     for one in made.values():
