@@ -16,6 +16,8 @@ from magref.evaluation import evaluate as module
 from magref.evaluation.evaluate import Request, case_sha256, evaluate
 from magref.evaluation.metrics.interface import Missing, Value
 from magref.evaluation.metrics.registry import NAMES, PAPER, Weights, make_metrics
+from magref.evaluation.report.side_by_side import case_lines
+from magref.evaluation.report.systems import read_bench
 from magref.evaluation.scores import read_run, read_scores, summarise
 from magref.video import write_video
 from tiny_faces import picture, save_pack
@@ -182,6 +184,42 @@ def test_metrics_can_be_added_and_the_earlier_ones_stay(here, monkeypatch):
     _, again = evaluate(request(here, metrics=("motion",)))
     assert again[0].scores["world_seen"].reason == "not_synthetic"  # not asked for, and kept as it was
     assert counting.paths == ["a", "b", "c", "d"]
+
+
+def test_an_id_that_occurs_twice_costs_the_first_one_nothing(here, monkeypatch):
+    write(here, [row("a"), row("b"), row("a", prompt="He runs.")])
+    _, first = evaluate(request(here))
+    counting = Counting(monkeypatch)
+    assert evaluate(request(here))[1] == first
+    assert counting.paths == []
+    _, both = evaluate(request(here, metrics=("world",)))
+    assert [one.scores["motion"] for one in both] == [one.scores["motion"] for one in first]
+    bench = read_bench([str(here / "out")])
+    assert case_lines(bench, None)["a"].case.prompt == "She walks."
+
+
+def test_a_case_that_moved_in_its_file_keeps_its_scores_through_an_interrupted_run(here, monkeypatch):
+    _, first = evaluate(request(here))
+    write_video(frames(), here / "videos" / "new.mp4", fps=8)
+    write(here, [row("new"), *(row(name) for name in "abcd")])
+    monkeypatch.setattr(module, "_kept", stop_at("a", module._kept))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(request(here))
+    monkeypatch.undo()
+    kept = {one.case: one.scores for one in read_scores(here / "out")}
+    assert [kept.get(one.case) for one in first] == [one.scores for one in first]
+    counting = Counting(monkeypatch)
+    evaluate(request(here))
+    assert counting.paths == []
+
+
+def stop_at(name, kept):
+    def stopping(known, before, wanted):
+        if known.case == name:
+            raise KeyboardInterrupt
+        return kept(known, before, wanted)
+
+    return stopping
 
 
 def test_an_interrupted_run_keeps_what_it_has_even_where_a_line_was_cut_short(here, monkeypatch):

@@ -108,7 +108,7 @@ def _opened(request: Request, made: dict[str, Made]) -> tuple[Run, dict[str, Cas
         other = before.metrics[name].weights if name in before.metrics else None
         if other is not None and metric.weights != other:
             raise OutputError(f"{request.output} holds {name} scores made with {other}; choose another folder")
-    scores = {one.case: one for one in read_scores(request.output) if one.case is not None}
+    scores = {one.case: one for one in read_scores(request.output) if one.case and one.case_sha256}
     return run.model_copy(update={"metrics": before.metrics | metrics}), scores
 
 

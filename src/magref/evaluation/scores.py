@@ -62,6 +62,11 @@ class CaseScores(Record):
     video: VideoFile | None = None
     scores: dict[str, Score]
 
+    @property
+    def repeats(self) -> bool:
+        """Whether the line has the id of an earlier one, whose scores these are not."""
+        return any(isinstance(one, Missing) and one.reason == "duplicate_id" for one in self.scores.values())
+
 
 class MetricRun(Record):
     """One metric of a run; `weights` is None where its networks were not there."""
@@ -131,7 +136,7 @@ def read_scores(folder: Path) -> list[CaseScores]:
     path = folder / SCORES_FILE
     if not path.exists():
         return []
-    found: dict[int, CaseScores] = {}
+    found: dict[str | int, CaseScores] = {}
     text = path.read_text(encoding="utf-8")
     for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):  # a kill may cut the last one short
         try:
@@ -140,8 +145,10 @@ def read_scores(folder: Path) -> list[CaseScores]:
             raise InputError(
                 f"{path}, line {number}: no scores ({first_problem(error)}); evaluate into another folder"
             ) from (None)
-        found[scores.line] = scores
-    return [found[line] for line in sorted(found)]
+        # Lines of a case file that was edited since may have other numbers, so that the case says what is replaced.
+        known = None if scores.repeats else scores.case
+        found[scores.line if known is None else known] = scores
+    return sorted(found.values(), key=lambda one: one.line)
 
 
 def append_scores(scores: CaseScores, folder: Path) -> None:

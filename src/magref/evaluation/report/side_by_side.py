@@ -72,7 +72,7 @@ def case_lines(bench: Bench, path: Path | None) -> dict[str, Line] | None:
     path = path or next((one for one in known if one.is_file()), None)
     if path is None:
         return None
-    lines = {line.id: line for line in read_lines(path) if line.id is not None}
+    lines = {line.id: line for line in read_lines(path) if line.id is not None and line.first is None}
     for name, one in bench.cases.items():
         line = lines.get(name)
         if line is None or (line.case is not None and case_sha256(line.case) != one.case_sha256):
