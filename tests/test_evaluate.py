@@ -18,6 +18,7 @@ from magref.evaluation.metrics.interface import Missing, Value
 from magref.evaluation.metrics.registry import NAMES, PAPER, Weights, make_metrics
 from magref.evaluation.report.side_by_side import case_lines
 from magref.evaluation.report.systems import read_bench
+from magref.evaluation.report.tables import categories, table_1
 from magref.evaluation.scores import read_run, read_scores, summarise
 from magref.video import write_video
 from tiny_faces import picture, save_pack
@@ -184,6 +185,17 @@ def test_metrics_can_be_added_and_the_earlier_ones_stay(here, monkeypatch):
     _, again = evaluate(request(here, metrics=("motion",)))
     assert again[0].scores["world_seen"].reason == "not_synthetic"  # not asked for, and kept as it was
     assert counting.paths == ["a", "b", "c", "d"]
+
+
+def test_a_case_that_cannot_be_used_counts_as_missing_in_its_part_and_a_repeated_id_does_not(here):
+    lost = [{"role": "person", "uri": "nobody.png"}]
+    write(here, [row("a"), row("b", refs=lost), row("a")])
+    evaluate(request(here))
+    bench = read_bench([str(here / "out")])
+    (table,) = table_1(bench, published=False)
+    assert (table.part.key, table.cases, table.rows[0].cells[0].counts) == ("single_id", 2, "1/2")
+    assert [part.key for part in categories(bench)] == ["face"]
+    assert "2 lines of videos's case file could not be used; 1 of them stand in no part." in bench.notes
 
 
 def test_an_id_that_occurs_twice_costs_the_first_one_nothing(here, monkeypatch):

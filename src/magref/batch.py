@@ -72,6 +72,8 @@ class Line:
         case: None where the line cannot be used; `problem` then says why, in one sentence.
         id: None where it cannot be read.
         first: the line that has the same id already, which is then the problem.
+        written: the case as it is written, where that can be read and the id is new; `case` is None where it cannot be
+            used all the same, for want of a picture for example.
     """
 
     number: int
@@ -79,6 +81,7 @@ class Line:
     problem: str | None = None
     id: str | None = None
     first: int | None = None
+    written: Case | None = None
 
 
 def read_cases(path: str | Path) -> list[Case]:
@@ -144,9 +147,10 @@ def read_lines(path: str | Path, *, pictures: bool = True) -> Iterator[Line]:
                 case = case.model_copy(update={"refs": refs})
         except InputError as error:
             name = None if case is None else case.id
-            yield Line(number, None, str(error), name, None if first == number else first)
+            repeats = first != number
+            yield Line(number, None, str(error), name, first if repeats else None, None if repeats else case)
         else:
-            yield Line(number, case, id=case.id)
+            yield Line(number, case, id=case.id, written=case)
 
 
 def _from_json(line: str) -> Case:

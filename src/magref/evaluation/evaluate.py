@@ -122,16 +122,19 @@ def _scored(
     failed: Mapping[str, str],
 ) -> CaseScores:
     known = CaseScores(line=line.number, case=line.id, scores={})
+    if line.written is not None:  # what cannot be used still counts as missing in its part of the benchmark
+        written = line.written
+        known = known.model_copy(
+            update={
+                "group": written.group, "category": written.category, "references": len(written.refs),
+                "dataset": written.source and written.source.dataset,
+            }
+        )  # fmt: skip
     case = line.case
     if case is None:
         reason: Reason = "bad_case" if line.first is None else "duplicate_id"
         return _all_missing(known, run, reason, line.problem or "")
-    known = known.model_copy(
-        update={
-            "group": case.group, "category": case.category, "references": len(case.refs),
-            "dataset": case.source and case.source.dataset, "case_sha256": case_sha256(case),
-        }
-    )  # fmt: skip
+    known = known.model_copy(update={"case_sha256": case_sha256(case)})
     path = request.videos / f"{case.id}{ENDING}"
     try:
         known = known.model_copy(update={"video": _described(path, failed)})

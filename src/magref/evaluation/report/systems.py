@@ -126,9 +126,11 @@ def _differences(systems: Sequence[System], cases: int) -> list[str]:
     for system in systems:
         if len(system.cases) != cases:
             notes.append(f"{system.name} was scored on {len(system.cases)} of the {cases} cases.")
-        unusable = len(system.scores) - len(system.cases)
+        unusable = [one for one in system.scores if one.case_sha256 is None]
         if unusable:
-            notes.append(f"{unusable} lines of {system.name}'s case file could not be used and stand in no part.")
+            loose = sum(one.group is None for one in unusable)
+            where = f"{loose} of them stand in no part" if loose else "they count as missing"
+            notes.append(f"{len(unusable)} lines of {system.name}'s case file could not be used; {where}.")
     for metric in sorted({name for system in systems for name in system.run.metrics}):
         weights = {
             system.name: run.weights

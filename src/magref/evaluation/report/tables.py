@@ -180,8 +180,8 @@ def table_of(bench: Bench, part: Part, columns: Sequence[Measure]) -> Table:
         found = summarise(system.scores, [column.name for column in columns], where=part.where)
         cells = tuple(Cell(found[column.name].mean.value, found[column.name]) for column in columns)
         rows.append(Row(system.name, "measured", cells))
-    count = sum(part.where(one) for one in bench.cases.values())
-    return Table(part, count, tuple(columns), ranked(rows, columns))
+    cases = {one.case for system in bench.systems for one in system.scores if part.where(one)}
+    return Table(part, len(cases), tuple(columns), ranked(rows, columns))
 
 
 def _published(part: Part) -> list[Row]:
