@@ -71,7 +71,18 @@ def test_where_all_say_yes_the_interval_is_clopper_and_pearsons():
     """Drawn again, 57 of 57 stay 57 of 57; that does not make them certain."""
     assert mean_of([True] * 57).low == pytest.approx(0.9373, abs=1e-4)
     assert mean_of([False] * 43).high == pytest.approx(0.0822, abs=1e-4)
+    assert mean_of([[True, False]] * 57).low == 0.5
+    assert mean_of([1.0] * 57, yes_no=True) == mean_of([True] * 57)
+    assert mean_of([1.0] * 57).low == 1.0  # of shares that anything may be
+    assert mean_of([0.5] * 57, yes_no=True).low == 0.5
     assert mean_of([[True, True]] * 57).low == mean_of([True] * 57).low  # two subjects of a video are one draw
+
+
+def test_one_video_alone_has_no_interval_unless_it_answers_a_question():
+    assert mean_of([0.4]).model_dump() == {"value": 0.4, "n": 1, "low": None, "high": None}
+    assert str(mean_of([[0.3, 0.5]])) == "0.400 n=1"
+    assert mean_of([0.4]).short() == "0.40"
+    assert mean_of([True]).low == pytest.approx(0.025)
     assert mean_of([1.0] * 57).low == 1.0  # a share, not an answer
 
 

@@ -81,7 +81,7 @@ def table(folder: Path) -> str:
 
 def _row(name: str, scores: Sequence[VideoScore]) -> list[str]:
     means = summarise(scores).means
-    return [name, *(_short(means[key]) for key in MEASURES), _short(all_motions(scores))]
+    return [name, *(means[key].short() for key in MEASURES), all_motions(scores).short()]
 
 
 def _by_words(scores: Sequence[VideoScore], asked: Sequence[Task]) -> list[list[str]]:
@@ -97,10 +97,6 @@ def _by_words(scores: Sequence[VideoScore], asked: Sequence[Task]) -> list[list[
 def all_motions(scores: Sequence[VideoScore]) -> Mean:
     """How often every subject of a video moves as asked; a subject whose motion cannot be told does not."""
     return mean_of([all(subject.motion_right is True for subject in video.subjects) for video in scores])
-
-
-def _short(mean: Mean) -> str:
-    return "" if mean.value is None else f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]"
 
 
 def _file(name: str) -> str:

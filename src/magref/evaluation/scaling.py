@@ -197,9 +197,7 @@ def report(found: Sequence[Point]) -> str:
     ]
     for point in found:
         figures = [point.figures.get(name) for name in SHOWN]
-        shown = " | ".join(
-            "" if mean is None else f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]" for mean in figures
-        )
+        shown = " | ".join("" if mean is None else mean.short() for mean in figures)
         rows.append(f"| {point.size} | {point.step} | {point.flops / 1e15:.2f} | {point.loss:.4f} | {shown} |")
     a, b = power_law([p.flops for p in found], [p.loss for p in found])
     most = max(point.flops for point in found)

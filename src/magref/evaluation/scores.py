@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -184,20 +184,25 @@ def checked(score: Score) -> Score:
 
 
 def summarise(
-    scores: Sequence[CaseScores], names: Iterable[str], *, where: Callable[[CaseScores], bool] = lambda one: True
+    scores: Sequence[CaseScores],
+    measures: Iterable[str] | Mapping[str, Measure],
+    *,
+    where: Callable[[CaseScores], bool] = lambda one: True,
 ) -> dict[str, Summary]:
     """Means over cases, each case once however many references it has; what is missing enters no mean.
 
     Args:
-        names: of the measures.
+        measures: their names, or the measures by name as a run has them: then those that answer yes or no get an
+            interval that knows it.
         where: which cases count.
     """
     chosen = [one for one in scores if where(one)]
     result = {}
-    for name in names:
+    for name in measures:
+        yes_no = isinstance(measures, Mapping) and measures[name].yes_no
         found = [one.scores.get(name, NOT_RUN) for one in chosen]
         result[name] = Summary(
-            mean=mean_of([score.value if isinstance(score, Value) else None for score in found]),
+            mean=mean_of([score.value if isinstance(score, Value) else None for score in found], yes_no=yes_no),
             missing=dict(Counter(score.reason for score in found if isinstance(score, Missing)).most_common()),
         )
     return result

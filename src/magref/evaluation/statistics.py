@@ -13,7 +13,10 @@ COVERAGE = 0.95
 
 
 class Mean(Record):
-    """The mean over `n` videos and its interval of 95%; all None where no video had a value."""
+    """The mean over `n` videos and its interval of 95%; all None where no video had a value.
+
+    There is no interval where one video alone had a value and answered no question.
+    """
 
     value: float | None
     n: int
@@ -21,12 +24,18 @@ class Mean(Record):
     high: float | None = None
 
     def __str__(self) -> str:
-        return (
-            "not measured" if self.value is None else f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.n}"
-        )
+        return "not measured" if self.value is None else f"{self.short('.3f')} n={self.n}"
+
+    def short(self, form: str = ".2f") -> str:
+        """The mean, and its interval where there is one; empty where no video had a value."""
+        if self.value is None:
+            return ""
+        if self.low is None or self.high is None:
+            return f"{self.value:{form}}"
+        return f"{self.value:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
 
-def mean_of(values: Sequence[float | Sequence[float | None] | None], *, seed: int = 0) -> Mean:
+def mean_of(values: Sequence[float | Sequence[float | None] | None], *, yes_no: bool = False, seed: int = 0) -> Mean:
     """The mean and its interval.
 
     Videos are drawn again with all that was measured in them, since the subjects of one video are not independent.
@@ -34,6 +43,7 @@ def mean_of(values: Sequence[float | Sequence[float | None] | None], *, seed: in
 
     Args:
         values: one for each video, or several (one for each subject); None is missing and counts for nothing.
+        yes_no: they are answers, or each a share of several; booleans always are.
         seed: of the resampling.
     """
     groups = [group if isinstance(group, Sequence) else [group] for group in values]
@@ -42,13 +52,18 @@ def mean_of(values: Sequence[float | Sequence[float | None] | None], *, seed: in
     if not kept:
         return Mean(value=None, n=0)
     sums, counts = np.array([sum(group) for group in kept]), np.array([len(group) for group in kept])
+    mean = float(sums.sum() / counts.sum())
+    answers = yes_no or all(isinstance(v, bool) for group in groups for v in group if v is not None)
+    if answers and all(v == mean for group in kept for v in group) and mean in (0, 1):
+        rarest = 1 - ((1 - COVERAGE) / 2) ** (1 / len(kept))
+        low, high = (1 - rarest, 1.0) if mean else (0.0, rarest)
+        return Mean(value=mean, n=len(kept), low=low, high=high)
+    if len(kept) == 1:
+        return Mean(value=mean, n=1)
     drawn = np.random.default_rng(seed).integers(len(kept), size=(RESAMPLES, len(kept)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.quantile(means, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    if low == high and all(isinstance(v, bool) for group in groups for v in group if v is not None):
-        rarest = 1 - ((1 - COVERAGE) / 2) ** (1 / len(kept))
-        low, high = (1 - rarest, 1.0) if high else (0.0, rarest)
-    return Mean(value=float(sums.sum() / counts.sum()), n=len(kept), low=float(low), high=float(high))
+    return Mean(value=mean, n=len(kept), low=float(low), high=float(high))
 
 
 def area_under_curve(same: Sequence[float], other: Sequence[float]) -> float:

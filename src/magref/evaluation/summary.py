@@ -42,9 +42,10 @@ def _table(title: str, summaries: dict[str, Summary], run: Run) -> Table:
     table.add_column("missing")
     for name, summary in summaries.items():
         mean = summary.mean
-        cells = ("-", "-") if mean.value is None else (f"{mean.value:.4f}", f"{mean.low:.4f} to {mean.high:.4f}")
+        value = "-" if mean.value is None else f"{mean.value:.4f}"
+        bounds = "-" if mean.low is None or mean.high is None else f"{mean.low:.4f} to {mean.high:.4f}"
         total = sum(summary.missing.values())
         reasons = ", ".join(f"{reason} {count}" for reason, count in summary.missing.items())
         missing = f"{total}: {reasons}" if total else ""
-        table.add_row(name, str(mean.n), *cells, run.measures[name].unit, missing)
+        table.add_row(name, str(mean.n), value, bounds, run.measures[name].unit, missing)
     return table

@@ -92,13 +92,13 @@ def _group_table(scored: Scored, arms: dict[Arm, list[int]], budget: Budget, gro
     rows = []
     for arm, seeds in arms.items():
         runs = pooled(scored, arm, seeds, budget.marks[-1], group)
-        rows.append([arm.name, *(_short(mean_over_seeds(runs, measure)) for measure in measures.values())])
+        rows.append([arm.name, *(mean_over_seeds(runs, measure).short() for measure in measures.values())])
         for seed, run in zip(seeds, runs, strict=True):
             means = [mean_of([measure(video) for video in run]) for measure in measures.values()]
             rows.append([f"&nbsp; seed {seed}", *("" if m.value is None else f"{m.value:.2f}" for m in means)])
     for name in BASELINES:
         videos = load_scores(scored.baseline(name, group))
-        rows.append([name, *(_short(mean_over_seeds([videos], measure)) for measure in measures.values())])
+        rows.append([name, *(mean_over_seeds([videos], measure).short() for measure in measures.values())])
     return _table(["", *measures], rows)
 
 
@@ -136,7 +136,7 @@ def _minus(theirs: Values, ours: Values) -> list[float]:
 def _marked(mean: Mean, seeds: Sequence[Mean]) -> str:
     signs = {(seed.value or 0.0) > 0 for seed in seeds}
     certain = mean.low is not None and mean.high is not None and (mean.low > 0 or mean.high < 0)
-    text = _short(mean, sign=True)
+    text = mean.short("+.2f")
     return f"**{text}**" if certain and len(seeds) > 1 and len(signs) == 1 else text
 
 
@@ -154,7 +154,7 @@ def _over_steps(scored: Scored, arms: dict[Arm, list[int]], folder: Path, budget
     for arm, seeds in arms.items():
         for step in budget.marks:
             cells = [
-                _short(mean_over_seeds(pooled(scored, arm, seeds, step, group), MEASURES[name]))
+                mean_over_seeds(pooled(scored, arm, seeds, step, group), MEASURES[name]).short()
                 for group, name in columns
             ]
             rows.append([arm.name, str(step), f"{training_flops(arm, folder, budget, step):.3g}", *cells])
@@ -170,7 +170,7 @@ def _orders(scored: Scored, arms: dict[Arm, list[int]], budget: Budget) -> str:
             for values in ([c.order for c in changes], [c.noise for c in changes])
         )
         identity = mean_over_seeds(pooled(scored, arm, seeds, budget.marks[-1], "two"), MEASURES["identity"])
-        rows.append([arm.name, _short(order), _short(noise), _short(identity)])
+        rows.append([arm.name, order.short(), noise.short(), identity.short()])
     return _table(["change of the video", "by reversing the references", "by other noise", "identity, two"], rows)
 
 
@@ -188,7 +188,7 @@ def _drift(scored: Scored, arms: dict[Arm, list[int]], budget: Budget) -> str:
             ]
             first, last = (mean_of([[end[k] for end in video] for video in ends]).value for k in (0, 1))
             change = mean_of([[last - first for first, last in video] for video in ends])
-            cells.append(f"{first:.2f}, {last:.2f}: {_short(change, sign=True)}")
+            cells.append(f"{first:.2f}, {last:.2f}: {change.short('+.2f')}")
         rows.append([arm.name, *cells])
     return _table(["identity in the first and last quarter: change", *groups], rows)
 
@@ -197,13 +197,6 @@ def quarters(values: Sequence[float]) -> tuple[float, float]:
     """The means of the first and of the last quarter of the frames."""
     size = max(1, len(values) // 4)
     return sum(values[:size]) / size, sum(values[-size:]) / size
-
-
-def _short(mean: Mean, *, sign: bool = False) -> str:
-    if mean.value is None:
-        return ""
-    form = "+.2f" if sign else ".2f"
-    return f"{mean.value:{form}} [{mean.low:{form}}, {mean.high:{form}}]"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

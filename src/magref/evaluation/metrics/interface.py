@@ -53,13 +53,15 @@ Score = Value | Missing
 class Measure(Record):
     """One number that a metric gives for each video.
 
-    `unit` is "" for shares and cosines; `best` is None where neither more nor less is better.
+    `unit` is "" for shares and cosines; `best` is None where neither more nor less is better. `yes_no`: each value is a
+    share of yes and no, one question or several, so that a mean of 0 or 1 is no certainty.
     """
 
     name: str
     meaning: str
     unit: str = ""
     best: Literal["high", "low"] | None = "high"
+    yes_no: bool = False
 
 
 class About(Record):

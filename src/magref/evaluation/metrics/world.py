@@ -26,6 +26,7 @@ _OF_VIDEO = {
     "world_count": ("count_right", "whether as many subjects are found as there should be"),
     "world_background": ("background", "similarity with the background's reference, or share of the named colour"),
 }
+_YES_NO = ("world_nearest", "world_motion", "world_count")
 
 
 class World:
@@ -44,7 +45,8 @@ class World:
     def measures(self) -> tuple[Measure, ...]:
         """See `Metric`."""
         return tuple(
-            Measure(name=name, meaning=meaning) for name, (_, meaning) in {**_OF_SUBJECTS, **_OF_VIDEO}.items()
+            Measure(name=name, meaning=meaning, yes_no=name in _YES_NO)
+            for name, (_, meaning) in {**_OF_SUBJECTS, **_OF_VIDEO}.items()
         )
 
     def measure(self, video: DecodedVideo, case: Case) -> dict[str, Score]:

@@ -75,10 +75,11 @@ def _pairs(pairs: Pairs) -> str:
 def comparison_text(one: Comparison) -> str:
     """A comparison in one cell."""
     mean = one.difference
-    if mean.value is None or mean.low is None or mean.high is None or one.corrected is None:
+    if mean.value is None or one.corrected is None:
         return NONE
     value = f"**{signed(mean.value)}**" if one.differs else signed(mean.value)
-    return f"{value} [{signed(mean.low)}, {signed(mean.high)}] p={p_text(one.corrected)} n={mean.n}"
+    bounds = "" if mean.low is None or mean.high is None else f" [{signed(mean.low)}, {signed(mean.high)}]"
+    return f"{value}{bounds} p={p_text(one.corrected)} n={mean.n}"
 
 
 def signed(value: float) -> str:

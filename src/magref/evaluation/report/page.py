@@ -165,11 +165,12 @@ def _comparisons(found: Sequence[Pairs]) -> Iterator[str]:
 
 def _comparison(one: Comparison) -> str:
     mean = one.difference
-    if mean.value is None or mean.low is None or mean.high is None or one.corrected is None:
+    if mean.value is None or one.corrected is None:
         return f"<td class=n>{NONE}"
     value = f"<b>{signed(mean.value)}</b>" if one.differs else signed(mean.value)
     p = html.escape(p_text(one.corrected))
-    return f"<td class=n>{value}<small>[{signed(mean.low)}, {signed(mean.high)}]</small><small>p {p} n {mean.n}</small>"
+    bounds = "" if mean.low is None or mean.high is None else f"[{signed(mean.low)}, {signed(mean.high)}]"
+    return f"<td class=n>{value}<small>{bounds}</small><small>p {p} n {mean.n}</small>"
 
 
 def _gaps(contents: Contents) -> str:

@@ -102,7 +102,8 @@ def compared(systems: Sequence[System]) -> Bench:
         if not system.cases.keys() & first.cases.keys():
             raise InputError(f"{first.name} and {system.name} were scored on other cases; make a report for each")
         for name, measure in system.run.measures.items():
-            if measures.setdefault(name, measure) != measure:
+            known = measures.setdefault(name, measure)
+            if known.model_copy(update={"yes_no": measure.yes_no}) != measure:  # which older scores do not say
                 raise InputError(f"{name} of {system.name} is measured otherwise; evaluate all with one version")
         for name, one in system.cases.items():
             if cases.setdefault(name, one).case_sha256 != one.case_sha256:

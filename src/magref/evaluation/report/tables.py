@@ -177,7 +177,7 @@ def table_of(bench: Bench, part: Part, columns: Sequence[Measure]) -> Table:
     """All systems on one part of the cases, ranked."""
     rows = []
     for system in bench.systems:
-        found = summarise(system.scores, [column.name for column in columns], where=part.where)
+        found = summarise(system.scores, {column.name: column for column in columns}, where=part.where)
         cells = tuple(Cell(found[column.name].mean.value, found[column.name]) for column in columns)
         rows.append(Row(system.name, "measured", cells))
     cases = {one.case for system in bench.systems for one in system.scores if part.where(one)}
