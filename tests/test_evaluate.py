@@ -379,3 +379,13 @@ def test_the_papers_four_metrics_run_through_models_on_disk(here, weights, profi
     assert [one.scores for one in scores] == [scores[0].scores] * 4  # equal videos of equal cases
     assert 0 <= scores[0].scores["face_similarity"].value <= 1
     assert all(metric.weights for metric in run.metrics.values())
+
+
+def test_face_similarity_needs_no_file_for_poses(here, tmp_path):
+    Image.fromarray(picture(160, 160, seed=9)).save(here / "ann.png")
+    write(here, [row("a")])
+    write_video(np.stack([picture(120, 160, seed=0)]), here / "videos" / "a.mp4", fps=8, overwrite=True)
+    pack = save_pack(tmp_path / "faces")
+    (pack / "meanshape_68.pkl").unlink()
+    _, (scores,) = evaluate(request(here, metrics=("face",), weights=Weights(faces=pack, device="cpu")))
+    assert isinstance(scores.scores["face_similarity"], Value)

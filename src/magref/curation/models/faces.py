@@ -95,6 +95,7 @@ class FacePack:
         mean_shape: the file that poses need; left out, the one in the folder.
         detection_px: side of the square that images are shrunk into for the detector, unless the network has its own.
         score: the least of a face.
+        poses: whether faces get one; without, neither the landmarks nor their file are needed.
         batch: faces at a time in the recogniser.
     """
 
@@ -106,10 +107,11 @@ class FacePack:
         mean_shape: Path | None = None,
         detection_px: int = DETECTION_PX,
         score: float = SCORE,
+        poses: bool = True,
         batch: int = 32,
     ) -> None:
         self.folder = folder
-        self.mean_shape = mean_shape or folder / MEAN_SHAPE_FILE
+        self.mean_shape = (mean_shape or folder / MEAN_SHAPE_FILE) if poses else None
         self.detection_px = detection_px
         self.score = score
         self.batch = batch
@@ -156,11 +158,11 @@ class FacePack:
         return head_pose(find_landmarks(pack.landmarks, image, face), pack.mean_shape)
 
 
-def load_pack(folder: Path, mean_shape: Path, *, gpu: int | None = None) -> Pack:
+def load_pack(folder: Path, mean_shape: Path | None, *, gpu: int | None = None) -> Pack:
     """The networks of a pack.
 
     Args:
-        mean_shape: see `FacePack`; not read where the pack has no landmarks in space.
+        mean_shape: see `FacePack`; not read where the pack has no landmarks in space. None leaves the landmarks out.
         gpu: the index of the GPU to run them on; None for the CPU.
 
     Raises:
@@ -195,8 +197,9 @@ def load_pack(folder: Path, mean_shape: Path, *, gpu: int | None = None) -> Pack
             raise CheckpointError(
                 f"{folder} holds no {kind} among its {len(files)} .onnx files; give a whole face pack"
             )
-    shape = read_mean_shape(mean_shape) if "landmarks" in kinds else None
-    return Pack(kinds["detector"], kinds["recogniser"], kinds.get("landmarks"), shape)
+    landmarks = None if mean_shape is None else kinds.get("landmarks")
+    shape = None if mean_shape is None or landmarks is None else read_mean_shape(mean_shape)
+    return Pack(kinds["detector"], kinds["recogniser"], landmarks, shape)
 
 
 def kind_of(session: Any) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from magref.curation.interfaces import AestheticScorer, Face, FaceFinder, Image
-from magref.curation.models.catalogue import HEAD_FILE, MEAN_SHAPE_FILE, find, known, locate
+from magref.curation.models.catalogue import HEAD_FILE, locate
 from magref.curation.models.shelf import Shelf
 from magref.errors import CheckpointError, InputError, MagrefError
 from magref.evaluation.metrics.aesthetic import Aesthetic
@@ -97,9 +97,7 @@ def _faces(weights: Weights, shelf: Shelf) -> tuple[FaceFinder, str]:
     from magref.curation.models.faces import FacePack
 
     folder = locate(PACK, weights.faces)
-    poses = find(known("meanshape_68"))
-    mean_shape = None if poses is None else poses / MEAN_SHAPE_FILE
-    return FacePack(folder, shelf=shelf, mean_shape=mean_shape, detection_px=DETECTION_PX), str(folder)
+    return FacePack(folder, shelf=shelf, poses=False, detection_px=DETECTION_PX), str(folder)
 
 
 def _aesthetics(weights: Weights, shelf: Shelf) -> tuple[AestheticScorer, str]:
