@@ -317,6 +317,21 @@ def test_evaluate_takes_a_system_and_says_why_videos_are_missing(here, capsys):
     assert "--model and --set are a system's; name it with --system" in capsys.readouterr().err
 
 
+def test_the_cases_source_is_said_on_the_screen_and_in_each_record(here, capsys):
+    source = {"dataset": "reconstruction of something", "case_id": "a"}
+    write([row("a", source=source), row("b", source=source)])
+    assert magref("bench", "run", "videos", "--cases", "cases.jsonl", "--system", "still") == 0
+    assert "2 of 2 videos on reconstruction of something in videos, 2 of them new" in capsys.readouterr().err
+    record = json.loads(Path("videos/a.json").read_text())
+    assert record["source"]["dataset"] == "reconstruction of something"
+    del record["source"]  # as earlier versions left it
+    Path("videos/a.json").write_text(json.dumps(record))
+    assert (
+        make_videos(Request(Path("cases.jsonl"), Path("videos"), "still", read_settings("still")), LocalEngine()).new
+        == 0
+    )
+
+
 @pytest.mark.slow
 def test_a_ray_cluster_makes_what_one_process_makes(here):
     ray = pytest.importorskip("ray", reason="Ray is not installed")

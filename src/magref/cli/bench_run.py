@@ -101,8 +101,9 @@ def make(
 
         finished = make_videos(Request(cases, videos, name, settings, seed), engine, progress=show)
     missing = len(finished.failures)
+    of = f" on {' and '.join(finished.datasets)}" if finished.datasets else ""
     console.print(
-        f"{finished.there} of {finished.cases} videos in {videos}, {finished.new} of them new"
+        f"{finished.there} of {finished.cases} videos{of} in {videos}, {finished.new} of them new"
         + (f"; {missing} failed, see {videos / 'run' / 'failures.jsonl'}" if missing else ""),
         markup=False,
     )

@@ -83,7 +83,8 @@ class Job:
             settings = _asked(system, case, seed, out)
             info = probe_video(out)
             record = VideoRecord(
-                made_by=self.made_by, case=case.id, case_sha256=case_sha256(case), seed=seed, settings=settings,
+                made_by=self.made_by, case=case.id, case_sha256=case_sha256(case), source=case.source, seed=seed,
+                settings=settings,
                 references=tuple(
                     ReferenceRecord(
                         path=ref.uri, sha256=ref.sha256 or file_sha256(Path(ref.uri)), role=ref.role, label=ref.label,
@@ -124,12 +125,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Finished:
-    """How many videos there are of how many cases, how many of them are new, and why the others are missing."""
+    """How many videos there are of how many cases, how many of them are new, and why the others are missing.
+
+    `datasets` are the cases' sources, which say where these are a reconstruction.
+    """
 
     cases: int
     there: int
     new: int
     failures: tuple[Failure, ...]
+    datasets: tuple[str, ...]
 
 
 Progress = Callable[[int, int, Failure | None], None]
@@ -170,7 +175,9 @@ def make_videos(request: Request, engine: Engine, *, progress: Progress | None =
             if progress is not None:
                 progress(done, len(lines), outcome.failure)
     there = len(lines) - len(failures)
-    return Finished(len(lines), there, there - (len(cases) - len(waiting)), tuple(failures))
+    written = [line.written for line in lines if line.written is not None]
+    datasets = sorted({case.source.dataset for case in written if case.source and case.source.dataset})
+    return Finished(len(lines), there, there - (len(cases) - len(waiting)), tuple(failures), tuple(datasets))
 
 
 def _failed(case: Case, reason: FailureReason, why: str, evidence: str = "") -> Outcome:

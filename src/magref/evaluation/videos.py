@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from magref.batch import Case
+from magref.batch import Case, Source
 from magref.errors import OutputError
 from magref.evaluation.cases import ENDING, case_sha256
 from magref.outputs import append, write_errors, writing
@@ -58,6 +58,8 @@ class VideoRecord(Record):
     made_by: MadeBy
     case: str
     case_sha256: Sha256
+    source: Source | None = None
+    """The case's; it says where that is of a reconstruction. Records of earlier versions lack it."""
     seed: int
     settings: dict[str, Any]
     """As the system resolved them for this video."""
