@@ -239,11 +239,26 @@ def test_a_cell_may_list_several_pictures_and_ids_may_be_counted():
         ("{", "t.json", "no JSON"),
         ("[1]", "t.json", "not a table"),
         ("x", "t.parquet", "must end in"),
+        ("who,what,where,name,caption\na.png,,,a\n", "t.csv", "row 1: the cell of 'caption' is empty; fill it in"),
+        ('[{"caption": "x", "who": "a", "what": "", "where": "", "name": null}]', "t.json", "'name' is empty"),
+        ("who,what,where,name,caption\na.png,,,a,She waits, still\n", "t.csv", "more cells than there are columns"),
+        (
+            json.dumps([{"caption": "x", "who": ["a.png"] * 9, "what": "", "where": "", "name": "a"}]),
+            "t.json",
+            "row 1: refs: tuple should have at most 8 items.*; mend the row",
+        ),
     ],
 )
 def test_tables_that_lack_something_are_refused(text, name, says):
     with pytest.raises(InputError, match=says):
         table_cases(text, name, COLUMNS)
+
+
+def test_an_empty_object_is_no_opens2v_and_nine_pictures_are_too_many():
+    assert not is_opens2v("{}")
+    entry = {"img_paths": ["a.png"] * 9, "prompt": "x", "synthesis_flag": "", "class_label": ["man"] * 9}
+    with pytest.raises(InputError, match="own, a: refs: tuple should have at most 8"):
+        opens2v_cases(json.dumps({"a": entry}), "own")
 
 
 def test_the_authors_text_files_get_roles_by_place(tmp_path):
@@ -281,6 +296,21 @@ def test_references_come_with_their_hashes_and_the_case_file_is_one_that_generat
     again = (tmp_path / "out" / "cases.jsonl").read_bytes()
     collect(cases, Origin(str(tmp_path / "copy")), tmp_path / "out")
     assert (tmp_path / "out" / "cases.jsonl").read_bytes() == again
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"id": "a/b"}, "case 2: the id 'a/b' cannot name a file"),
+        ({"id": "Ann"}, "case 2: the id 'Ann' occurs twice; give each case its own"),
+        ({"prompt": " "}, "case 2: the prompt is empty"),
+    ],
+)
+def test_cases_that_no_reader_could_use_are_refused_before_anything_is_written(tmp_path, changes, says):
+    first, second = two_cases(tmp_path / "copy")
+    with pytest.raises(InputError, match=says):
+        collect([first, second.model_copy(update=changes)], Origin(str(tmp_path / "copy")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_collection_goes_on_where_it_stopped(tmp_path):

@@ -135,9 +135,7 @@ def read_lines(path: str | Path, *, pictures: bool = True) -> Iterator[Line]:
         first = number
         try:
             case = readers[path.suffix.lower()](line.strip())
-            _check_id(case.id)
-            if not case.prompt.strip():
-                raise InputError("the prompt is empty; write what the video shows")
+            check_case(case)
             # Some file systems do not tell upper from lower case, and one video would take the other's name.
             first = seen.setdefault(case.id.casefold(), number)
             if first != number:
@@ -174,11 +172,15 @@ def _from_text(line: str) -> Case:
     return Case(id=key, prompt=prompt, refs=tuple(CaseReference(uri=image) for image in images))
 
 
-def _check_id(name: str) -> None:
+def check_case(case: Case) -> None:
+    """Raise InputError where the case's id cannot name a video, or its prompt says nothing."""
+    name = case.id
     if not _ID.fullmatch(name) or not name.isprintable():
         raise InputError(f"the id {name!r} cannot name a file; use letters, digits, - and _")
     if len(name.encode("utf-8", "surrogatepass")) > _MAX_ID_BYTES:
         raise InputError(f"the id {name[:20]!r}... is longer than {_MAX_ID_BYTES} bytes; shorten it")
+    if not case.prompt.strip():
+        raise InputError("the prompt is empty; write what the video shows")
 
 
 def _found(ref: CaseReference, folder: Path, hashes: dict[Reference, str]) -> CaseReference:

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 
-from magref.batch import Case, CaseReference
+from magref.batch import Case, CaseReference, check_case
 from magref.errors import InputError, OutputError, ResourceError
 from magref.evaluation.cases import case_line, write_cases
 from magref.outputs import writing
@@ -101,10 +101,12 @@ def collect(cases: Sequence[Case], origin: Origin, folder: Path, *, progress: Pr
         The cases as they were written; each `uri` is relative to the case file.
 
     Raises:
-        InputError: pictures are missing or cannot be used; those that can be are there for the next attempt.
+        InputError: an id cannot name a video or occurs twice, or a prompt is empty; or pictures are missing or cannot
+            be used, and those that can be are there for the next attempt.
         OutputError: the folder holds other cases or other pictures.
         ResourceError: the address cannot be reached.
     """
+    _check(cases)
     names = sorted({checked_name(ref.uri) for case in cases for ref in case.refs})
     done = 0
 
@@ -139,6 +141,19 @@ def collect(cases: Sequence[Case], origin: Origin, folder: Path, *, progress: Pr
     elif path.read_text(encoding="utf-8") != "".join(case_line(case) + "\n" for case in collected):
         raise OutputError(f"{path} holds other cases; choose another folder")
     return collected
+
+
+def _check(cases: Sequence[Case]) -> None:
+    """Before anything is fetched or written; a case file with such cases could not be used."""
+    seen: set[str] = set()
+    for number, case in enumerate(cases, 1):
+        try:
+            check_case(case)
+            if case.id.casefold() in seen:
+                raise InputError(f"the id {case.id!r} occurs twice; give each case its own")
+        except InputError as error:
+            raise InputError(f"case {number}: {error}") from None
+        seen.add(case.id.casefold())
 
 
 def _brought(name: str, origin: Origin, path: Path) -> str:

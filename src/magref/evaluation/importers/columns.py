@@ -12,11 +12,14 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic import ValidationError
+
 from magref.batch import Case, CaseReference, Category, Source
 from magref.errors import InputError
 from magref.evaluation.cases import KINDS, category_of, keyed
 from magref.references import Role
 from magref.settings import Record
+from magref.sidecar import first_problem
 
 
 class Columns(Record):
@@ -54,6 +57,8 @@ def table_cases(text: str, name: str, columns: Columns) -> list[Case]:
             cases.append(_case(row, number, columns))
         except InputError as error:
             raise InputError(f"{name}, row {number}: {error}") from None
+        except ValidationError as error:
+            raise InputError(f"{name}, row {number}: {first_problem(error)}; mend the row") from None
     if not cases:
         raise InputError(f"{name} has no rows; give a table with a case in each")
     return cases
@@ -67,11 +72,11 @@ def _case(row: dict[str, Any], number: int, columns: Columns) -> Case:
     )
     if not refs:
         raise InputError("there is no reference in any of its columns; give one at least")
-    case_id = f"{number:04d}" if columns.id is None else str(_cell(row, columns.id))
+    case_id = f"{number:04d}" if columns.id is None else _text(row, columns.id)
     category = category_of([ref.role for ref in refs], columns.single)
     return Case(
         id=case_id,
-        prompt=str(_cell(row, columns.prompt)),
+        prompt=_text(row, columns.prompt),
         refs=refs,
         group=None if category is None else KINDS[category].group,
         category=category,
@@ -79,7 +84,16 @@ def _case(row: dict[str, Any], number: int, columns: Columns) -> Case:
     )
 
 
+def _text(row: dict[str, Any], column: str) -> str:
+    cell = _cell(row, column)
+    if cell is None or not str(cell).strip():
+        raise InputError(f"the cell of {column!r} is empty; fill it in")
+    return str(cell)
+
+
 def _cell(row: dict[str, Any], column: str) -> Any:
+    if None in row:  # where the csv module puts what is left over
+        raise InputError("it has more cells than there are columns; put text that has a comma in quotes")
     if column not in row:
         raise InputError(f"there is no column {column!r}; it has {', '.join(map(str, row))}")
     return row[column]

@@ -52,7 +52,13 @@ def opens2v_cases(text: str | bytes, name: str) -> list[Case]:
     except ValidationError as error:
         problem = first_problem(error)
         raise InputError(f"{name} is not OpenS2V-Eval's JSON ({problem}); give the file as published") from None
-    return [_case(case_id, entry, name) for case_id, entry in entries.items()]
+    cases = []
+    for case_id, entry in entries.items():
+        try:
+            cases.append(_case(case_id, entry, name))
+        except ValidationError as error:
+            raise InputError(f"{name}, {case_id}: {first_problem(error)}; mend the entry") from None
+    return cases
 
 
 def _case(case_id: str, entry: Entry, name: str) -> Case:
@@ -88,4 +94,6 @@ def is_opens2v(text: str | bytes) -> bool:
         value = json.loads(text)
     except ValueError:
         return False
-    return isinstance(value, dict) and all(isinstance(v, dict) and "img_paths" in v for v in value.values())
+    if not isinstance(value, dict) or not value:
+        return False
+    return all(isinstance(entry, dict) and "img_paths" in entry for entry in value.values())
