@@ -16,6 +16,7 @@ from magref.evaluation import evaluate as module
 from magref.evaluation.evaluate import Request, case_sha256, evaluate
 from magref.evaluation.metrics.interface import Missing, Value
 from magref.evaluation.metrics.registry import NAMES, PAPER, Weights, make_metrics
+from magref.evaluation.report.screen import placed
 from magref.evaluation.report.side_by_side import case_lines
 from magref.evaluation.report.systems import read_bench
 from magref.evaluation.report.tables import categories, table_1
@@ -350,6 +351,21 @@ def test_bench_import_and_check_from_the_command_line(here, capsys, monkeypatch)
             main(["bench", "import", *arguments])
         assert ended.value.code == 2
         assert says in capsys.readouterr().err
+
+
+def test_scores_know_their_videos_and_cases_from_any_folder(here, monkeypatch):
+    monkeypatch.chdir(here / "videos")
+    run, scores = evaluate(request(here, videos=Path("."), cases=Path("../cases.jsonl")))
+    assert (run.videos, run.cases) == (str(here / "videos"), str(here / "cases.jsonl"))
+    monkeypatch.chdir("/")
+    bench = read_bench([str(here / "out")])
+    assert bench.systems[0].name == "videos"
+    assert case_lines(bench, None).keys() == {"a", "b", "c", "d"}
+    monkeypatch.chdir(here / "videos")
+    assert placed(run.model_copy(update={"videos": "."}), scores) == []
+    write(here, [row("a", refs=[{"uri": "nobody.png"}])])
+    with pytest.raises(InputError, match="no case of videos could be used; mend the case file"):
+        placed(*evaluate(request(here)))
 
 
 @pytest.fixture(scope="module")

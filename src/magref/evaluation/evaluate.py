@@ -6,6 +6,7 @@ what is new: a video or a case that changed, a metric that was added, a value th
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -96,8 +97,8 @@ def _opened(request: Request, made: dict[str, Made]) -> tuple[Run, dict[str, Cas
         for name, one in made.items()
     }
     run = Run(
-        videos=str(request.videos), cases=str(request.cases), profile=request.profile, metrics=metrics,
-        made_by=read_made_by(request.videos),
+        videos=os.path.abspath(request.videos), cases=os.path.abspath(request.cases), profile=request.profile,
+        metrics=metrics, made_by=read_made_by(request.videos),
     )  # fmt: skip
     before = read_run(request.output)
     if before is None:

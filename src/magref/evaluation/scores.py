@@ -77,7 +77,7 @@ class MetricRun(Record):
 
 
 class Run(Record):
-    """What made the scores of a folder."""
+    """What made the scores of a folder; `videos` and `cases` are absolute, in older ones as they were typed."""
 
     format: Literal["magref-scores"] = "magref-scores"
     version: Literal[1] = 1

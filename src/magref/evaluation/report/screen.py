@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def shown(tables: Sequence[Table]) -> list[Shown]:
 
 def placed(run: Run, scores: Sequence[CaseScores]) -> list[Shown]:
     """Table 1 with the scores in their place; none where published numbers must not stand beside them."""
-    bench = compared([System(Path(run.videos).name, run, tuple(scores))])
+    bench = compared([System(Path(os.path.abspath(run.videos)).name, run, tuple(scores))])
     return shown(table_1(bench, published=True)) if bench.is_reconstruction and run.profile == "opens2v" else []
 
 

@@ -99,6 +99,8 @@ def compared(systems: Sequence[System]) -> Bench:
                 f"{first.name} was scored by profile {first.run.profile} and {system.name} by {system.run.profile}, "
                 "and these must not be mixed; make a report for each profile"
             )
+        if not system.cases:
+            raise InputError(f"no case of {system.name} could be used; mend the case file {system.run.cases}")
         if not system.cases.keys() & first.cases.keys():
             raise InputError(f"{first.name} and {system.name} were scored on other cases; make a report for each")
         for name, measure in system.run.measures.items():
