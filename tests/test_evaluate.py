@@ -276,6 +276,8 @@ def test_scores_of_another_profile_or_other_weights_are_not_mixed(here, tmp_path
 def test_mistakes_that_concern_all_cases_are_said_before_any_work(here):
     with pytest.raises(InputError, match="there is no metric 'speed'; use face, aesthetic"):
         evaluate(request(here, metrics=("speed",)))
+    with pytest.raises(InputError, match="no metric is named; use face, aesthetic"):
+        evaluate(request(here, metrics=()))
     with pytest.raises(InputError, match="does not exist; give the folder of the videos"):
         evaluate(request(here, videos=here / "nowhere"))
     assert not (here / "out").exists()

@@ -186,3 +186,16 @@ def test_a_server_that_answers_with_something_else_is_named(server, monkeypatch,
     monkeypatch.setattr(Embedding, "answer", answer)
     with pytest.raises(ResourceError, match="answers with something else than an embedding"):
         server.texts(["four"])
+
+
+def test_a_server_that_never_answered_is_asked_once_for_all_cases(tmp_path, monkeypatch):
+    write_video(np.stack([image(height=48, width=64)]), tmp_path / "a.mp4", fps=8)
+    made = GmeServer("http://127.0.0.1:9/v1", "gme", patience=Patience(attempts=1))
+    asked = []
+    post = made._server.post
+    monkeypatch.setattr(made._server, "post", lambda question: asked.append(question) or post(question))
+    case = Case(id="a", prompt="She walks.", refs=(CaseReference(uri="x.png"),))
+    for _ in range(3):
+        with pytest.raises(ResourceError, match="gave no answer in 1 attempts"):
+            Gme(made, "strict").measure(decode(tmp_path / "a.mp4"), case)
+    assert len(asked) == 1

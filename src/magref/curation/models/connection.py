@@ -44,6 +44,10 @@ class Patience:
 PATIENT = Patience()
 
 
+class NoAnswerError(ResourceError):
+    """A server that gave no answer, for all the patience there was."""
+
+
 class Connection:
     """Where one kind of question is asked.
 
@@ -87,7 +91,8 @@ class Connection:
         """The server's answer to a question as JSON, after as many attempts as there is patience for.
 
         Raises:
-            ResourceError: it refuses, or does not answer.
+            ResourceError: it refuses.
+            NoAnswerError: it does not answer.
         """
         body = json.dumps(question).encode()
         headers = {"Content-Type": "application/json"}
@@ -117,7 +122,7 @@ class Connection:
                 _LOG.warning("%s: %s; attempt %d in %.1f seconds", self.name, reason, attempt + 1, wait)
                 time.sleep(wait)
                 pause *= 2
-        raise ResourceError(
+        raise NoAnswerError(
             f"{self.name} gave no answer in {self.patience.attempts} attempts ({reason}); check the server, or ask "
             "it less at once"
         )

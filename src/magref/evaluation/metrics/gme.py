@@ -65,6 +65,6 @@ class Gme:
     def measure(self, video: DecodedVideo, case: Case) -> dict[str, Score]:
         """See `Metric`."""
         numbers, times = np.unique(evenly(FRAMES, len(video)), return_counts=True)
-        frames = list(video.rgb(numbers, published=self.profile == "opens2v"))
-        cosines = self._embedder.images(frames) @ self._embedder.texts([case.prompt])[0]
+        text = self._embedder.texts([case.prompt])[0]  # first: one question tells whether a server answers at all
+        cosines = self._embedder.images(list(video.rgb(numbers, published=self.profile == "opens2v"))) @ text
         return {"gme": Value(value=float(np.average(cosines, weights=times)))}

@@ -19,13 +19,13 @@ import numpy as np
 from PIL import Image as Pictures
 
 from magref.curation.interfaces import Image
-from magref.curation.models.connection import KEY_VARIABLE, PATIENT, Connection, Patience
+from magref.curation.models.connection import KEY_VARIABLE, PATIENT, Connection, NoAnswerError, Patience
 from magref.errors import ResourceError
 from magref.evaluation.metrics.gme import IMAGE_INSTRUCTION, TEXT_INSTRUCTION, Embeddings
 
 
 class GmeServer:
-    """A `JointEmbedder`.
+    """A `JointEmbedder`. A server that gave no answer to its first questions is not asked again.
 
     Args:
         url: the server's base address, for example http://localhost:8000/v1.
@@ -47,6 +47,8 @@ class GmeServer:
     ) -> None:
         self.model = model
         self.concurrency = concurrency
+        self._answered = False
+        self._dead: str | None = None
         self._server = Connection(url, "embeddings", model, patience=patience, key_variable=key_variable)
 
     def texts(self, texts: Sequence[str]) -> Embeddings:
@@ -64,8 +66,16 @@ class GmeServer:
         )
 
     def _asked(self, questions: Sequence[tuple[str, dict[str, Any]]]) -> Embeddings:
-        with ThreadPoolExecutor(self.concurrency) as pool:
-            rows = np.stack(list(pool.map(self._embedding, questions)))
+        if self._dead is not None:
+            raise ResourceError(self._dead)
+        try:
+            with ThreadPoolExecutor(self.concurrency) as pool:
+                rows = np.stack(list(pool.map(self._embedding, questions)))
+        except NoAnswerError as error:
+            if not self._answered:  # every further case would wait as long
+                self._dead = str(error)
+            raise
+        self._answered = True
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     def _embedding(self, question: tuple[str, dict[str, Any]]) -> Embeddings:

@@ -67,8 +67,10 @@ def make_metrics(names: Sequence[str], profile: Profile, weights: Weights) -> di
     """The named metrics; nothing is loaded before the first video.
 
     Raises:
-        InputError: there is no such metric.
+        InputError: there is no such metric, or none is named.
     """
+    if not names:
+        raise InputError(f"no metric is named; use {', '.join(NAMES)}")
     for name in names:
         if name not in NAMES:
             raise InputError(f"there is no metric {name!r}; use {', '.join(NAMES)}")
