@@ -53,13 +53,13 @@ class Size:
 class Budget:
     """What all sizes have in common."""
 
-    sizes: tuple[Size, ...] = (Size("small", 4, 3, 2400), Size("nano", 6, 4, 1600), Size("large", 10, 5, 1000))
+    sizes: tuple[Size, ...] = (Size("small", 4, 3, 2400), Size("nano", 6, 4, 1600), Size("large", 10, 5, 800))
     samples: int = 3000
     frames: int = 9
     """Of each clip: its first half, where directions are learnt soonest (docs/training.md)."""
     every: int = 200
     """Steps between validation losses."""
-    marks: tuple[int, ...] = (400, 1000, 1600, 2400)
+    marks: tuple[int, ...] = (400, 800, 1600, 2400)
     """Steps after which videos are made and measured."""
     videos: int = 24
     reading_steps: int = READING_STEPS
