@@ -332,6 +332,13 @@ def test_the_cases_source_is_said_on_the_screen_and_in_each_record(here, capsys)
     )
 
 
+def test_a_note_of_failures_that_cannot_be_read_is_named(here):
+    make_videos(still(), LocalEngine())
+    Path("videos/run/failures.jsonl").write_text('{"other": 1}\n')
+    with pytest.raises(OutputError, match=r"failures.jsonl, line 1 is not of this version of magref; move the file"):
+        read_failures(Path("videos"))
+
+
 @pytest.mark.slow
 def test_a_ray_cluster_makes_what_one_process_makes(here):
     ray = pytest.importorskip("ray", reason="Ray is not installed")

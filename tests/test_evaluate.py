@@ -370,6 +370,17 @@ def test_scores_know_their_videos_and_cases_from_any_folder(here, monkeypatch):
         placed(*evaluate(request(here)))
 
 
+@pytest.mark.parametrize("content", ['{"name": "another program"}\n', "[1]\n", "no json, \u00e9\n"])
+def test_what_another_program_notes_beside_its_videos_is_passed_over(here, content):
+    (here / "videos" / "run").mkdir()
+    for name in ("system.json", "failures.jsonl"):
+        (here / "videos" / "run" / name).write_text(content, encoding="latin-1")
+    (here / "videos" / "a.mp4").unlink()
+    run, scores = evaluate(request(here))
+    assert run.made_by is None
+    assert scores[0].scores["motion"].why == "there is no a.mp4 among the videos"
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Weights:
     folder = tmp_path_factory.mktemp("weights")

@@ -294,6 +294,19 @@ def test_hidden_pixels_of_a_cut_out_show_in_the_published_profile_alone(tmp_path
     assert strict["face_similarity"].value < 0.1
 
 
+@pytest.mark.parametrize("profile", ["opens2v", "strict"])
+def test_a_crop_counts_in_the_upright_picture(tmp_path, profile):
+    upright = Image.new("RGB", (40, 60), (100, 100, 100))
+    upright.paste(RED, (5, 40, 25, 55))
+    stored = upright.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    stored.save(tmp_path / "turned.png", exif=exif)
+    ref = CaseReference(uri=str(tmp_path / "turned.png"), role="person", key="p", crop=(0, 35, 30, 60))
+    made = video(tmp_path, scene([(RED, 30, 20)]))
+    assert FaceSimilarity(Patches(), profile).measure(made, case(ref))["face_similarity"].value > 0.9
+
+
 def test_each_reference_is_looked_at_once(tmp_path):
     ref, finder = person(tmp_path, RED), Patches()
     metric, made = FaceSimilarity(finder, "strict"), video(tmp_path, scene([(RED, 30, 20)]))

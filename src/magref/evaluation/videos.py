@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -90,24 +91,44 @@ def seed_of(case_id: str, base: int) -> int:
 
 
 def read_made_by(videos: Path) -> MadeBy | None:
-    """What made the videos of a folder; None where this package did not."""
+    """What made the videos of a folder; None where this package did not, whatever else has a file of that name."""
     path = videos / RUN / SYSTEM_FILE
-    if not path.exists():
+    if not path.is_file():
         return None
+    content = path.read_bytes()
     try:
-        return MadeBy.model_validate_json(path.read_bytes())
+        return MadeBy.model_validate_json(content)
     except ValidationError:
+        if not _is_ours(content):
+            return None
         raise OutputError(f"{path} is not of this version of magref; choose another folder") from None
 
 
+def _is_ours(content: bytes) -> bool:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and value.get("format") == MadeBy.model_fields["format"].default
+
+
 def read_failures(videos: Path) -> list[Failure]:
-    """What was noted of cases that failed, in the order of time; some of them may have a video by now."""
+    """What was noted of cases that failed, in the order of time; some of them may have a video by now.
+
+    Raises:
+        OutputError: a line says something else. Where this package did not make the videos, the file is not looked at.
+    """
     path = videos / RUN / FAILURES_FILE
-    if not path.exists():
+    if not path.is_file() or read_made_by(videos) is None:
         return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1].splitlines()  # a kill may cut the last one short
-    return [Failure.model_validate_json(line) for line in whole]
+    content = path.read_bytes()
+    failures = []
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):  # a kill may cut the last one
+        try:
+            failures.append(Failure.model_validate_json(line))
+        except ValidationError:
+            raise OutputError(f"{path}, line {number} is not of this version of magref; move the file away") from None
+    return failures
 
 
 def note_failure(failure: Failure, videos: Path) -> None:

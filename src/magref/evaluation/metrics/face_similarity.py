@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pictures
+from PIL import ImageOps
 
 from magref.batch import Case, CaseReference
 from magref.curation.interfaces import Face, FaceFinder, Image
@@ -100,8 +101,9 @@ class FaceSimilarity:
         key = ref.uri, ref.crop
         if key not in self._references:
             if self.profile == "opens2v":  # which reads pictures as they are stored, what is transparent included
-                with Pictures.open(ref.uri) as image:
-                    picture = np.asarray((image.crop(ref.crop) if ref.crop else image).convert("RGB"))
+                with Pictures.open(ref.uri) as image:  # a crop is our own, and counts in the upright picture
+                    shown = ImageOps.exif_transpose(image).crop(ref.crop) if ref.crop else image
+                    picture = np.asarray(shown.convert("RGB"))
             else:
                 picture = np.asarray(open_reference(ref.reference()).rgb)
             (faces,) = self._faces([picture])
