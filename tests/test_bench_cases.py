@@ -7,6 +7,7 @@ import http.server
 import json
 import re
 import threading
+import urllib.request
 from collections import Counter
 from pathlib import Path
 
@@ -360,9 +361,14 @@ def test_places_that_are_not_safe_to_fetch_from_are_refused(place, says):
 
 class _Server(http.server.SimpleHTTPRequestHandler):
     broken: dict[str, int] = {}  # noqa: RUF012
+    moved: dict[str, str] = {}  # noqa: RUF012
 
     def do_GET(self):
-        if self.broken.get(self.path, 0) > 0:
+        if self.path in self.moved:
+            self.send_response(302)
+            self.send_header("Location", self.moved[self.path])
+            self.end_headers()
+        elif self.broken.get(self.path, 0) > 0:
             self.broken[self.path] -= 1
             self.send_error(503)
         else:
@@ -393,6 +399,19 @@ def test_references_are_fetched_over_http_with_patience(tmp_path, served):
     for case in collected:
         there = (tmp_path / "copy" / case.refs[0].uri.removeprefix("references/")).read_bytes()
         assert hashlib.sha256(there).hexdigest() == case.refs[0].sha256
+
+
+def test_a_redirect_stays_at_https_or_on_this_machine(tmp_path, served, monkeypatch):
+    cases, origin = served
+    monkeypatch.setattr(_Server, "moved", {"/Images/man/ann.png": f"{origin.place}Images/man/ben.png"})
+    collect(cases[:1], origin, tmp_path / "out")
+    for place in ("ftp://example.org/a.png", "http://example.org/a.png"):
+        monkeypatch.setattr(_Server, "moved", {"/Images/man/ben.png": place})
+        with pytest.raises(InputError, match=r"leads on to (ftp|http)://example.org; give an address that stays at"):
+            collect(cases[1:], origin, tmp_path / "other")
+    request = urllib.request.Request("https://example.org/a.png")
+    with pytest.raises(InputError, match="leads on to http://localhost"):
+        collecting._Redirects().redirect_request(request, None, 302, "", None, "http://localhost/a.png")
 
 
 def test_what_the_server_lacks_is_named_and_a_dead_server_too(tmp_path, served):

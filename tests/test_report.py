@@ -289,6 +289,14 @@ def test_published_rows_are_ranked_with_measured_ones_on_the_reconstruction_alon
     assert any(sentence.startswith("These cases are a reconstruction") for sentence in sentences(there))
 
 
+def test_cases_of_which_some_are_a_reconstruction_are_named_so_and_not_ranked_with_published_rows(tmp_path):
+    bench = small(tmp_path, dataset=RECONSTRUCTION)
+    name, one = next(iter(bench.cases.items()))
+    mixed = replace(bench, cases=bench.cases | {name: one.model_copy(update={"dataset": None})})
+    assert (bench.is_reconstruction, mixed.is_reconstruction, mixed.has_reconstruction) == (True, False, True)
+    assert any(sentence.startswith("These cases are a reconstruction") for sentence in sentences(contents_of(mixed)))
+
+
 def test_profile_strict_stands_without_the_published_rows_and_says_so(tmp_path):
     contents = contents_of(small(tmp_path, profile="strict"))
     assert {row.origin for table in contents.main for row in table.rows} == {"measured"}

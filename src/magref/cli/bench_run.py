@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from magref.cli.generate import check_engine
 from magref.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,23 +50,24 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="The Ray cluster's address; none: RAY_ADDRESS, or one of this machine.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Ray workers, each with the system loaded.")] = 1,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each of these.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Ray workers, each with the system loaded; none: 1.")
+    ] = None,
+    gpus: Annotated[float | None, typer.Option(min=0, help="GPUs of each of these; none: 0.")] = None,
 ) -> None:
     """Make what is missing; cases that fail are noted with their reason, and tried again by the next call."""
+    check_engine(engine, cases, {"--address": address, "--workers": workers, "--gpus": gpus})
     runs: Engine
     if engine == "ray":
         if device is not None:
             raise InputError("--device is for this machine alone; with --engine ray give --gpus")
         from magref.ray_pool import RayPool
 
-        runs = RayPool(address, workers, gpus)
-    elif engine == "local":
+        runs = RayPool(address, workers or 1, gpus or 0.0)
+    else:
         from magref.evaluation.workers import LocalEngine
 
         runs = LocalEngine((None,) if device is None else tuple(name.strip() for name in device.split(",")))
-    else:
-        raise InputError(f"the engine {engine!r} is unknown; use local or ray")
     finished = make(videos, cases, runs, system, model, command, changes, seed)
     if finished.failures:
         raise typer.Exit(1)

@@ -66,11 +66,12 @@ def evaluate(
         weights=Weights(faces, clip, aesthetic_head, gme, gme_server, gme_model or GME_SERVED, device),
         mixed=mixed,
     )
+    failures = False
     if system is not None or command is not None:
         from magref.evaluation.workers import LocalEngine
 
         check_request(request)
-        make(videos, cases, LocalEngine((device,)), system, model, command, changes, seed)
+        failures = bool(make(videos, cases, LocalEngine((device,)), system, model, command, changes, seed).failures)
     elif model is not None or changes:
         raise InputError("--model and --set are a system's; name it with --system")
     with progress_bar("cases") as shown:
@@ -85,3 +86,5 @@ def evaluate(
     for table in in_table_1:
         console.print(table)
     console.print(f"every case's scores: {folder / 'scores.jsonl'}", markup=False, highlight=False, soft_wrap=True)
+    if failures:  # as with magref bench run; the scores are there all the same
+        raise typer.Exit(1)

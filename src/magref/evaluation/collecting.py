@@ -13,8 +13,9 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path, PurePosixPath
+from typing import IO
 from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 
@@ -171,13 +172,29 @@ def _brought(name: str, origin: Origin, path: Path) -> str:
         return file_sha256(temporary)
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows to https alone; what began at http, which is this machine, may stay there."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        """InputError for any other place: urllib itself would follow to ftp, and from https to http."""
+        parts = urlsplit(newurl)
+        stays = req.type == parts.scheme == "http" and parts.hostname in _LOOPBACK
+        if parts.scheme != "https" and not stays:
+            raise InputError(
+                f"{req.full_url} leads on to {parts.scheme}://{parts.hostname}; give an address that stays at https"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _fetched(url: str) -> bytes:
     host = urlsplit(url).netloc
     reason = ""
+    opened = urllib.request.build_opener(_Redirects()).open
     for attempt in range(ATTEMPTS):
         try:
-            # The scheme was checked; a redirect leads to http or https only, and nothing secret goes along.
-            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310
+            with opened(url, timeout=TIMEOUT_S) as response:  # the scheme was checked, and nothing secret goes along
                 content: bytes = response.read(MAX_BYTES + 1)
             if len(content) > MAX_BYTES:
                 raise InputError(f"{url} has more than {MAX_BYTES:,} bytes; is that a reference picture?")

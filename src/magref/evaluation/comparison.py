@@ -29,7 +29,7 @@ BASELINES = ("still", "pasted")
 def compare(
     folder: Path, models: Mapping[str, str | None], cases: Path | None = None, profile: Profile = "strict"
 ) -> None:
-    """Make and score every system's videos, and write FOLDER/report.
+    """Make and score every system's videos, and write FOLDER/report-PROFILE.
 
     Args:
         models: a model's folder under its name; None for the embedded one.

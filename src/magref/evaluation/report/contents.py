@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from magref.evaluation.metrics.interface import Measure, Missing
-from magref.evaluation.reconstruction import DATASET as RECONSTRUCTION
 from magref.evaluation.report.pairs import DRAWS, EXACT, LEVEL, Comparison, compare
 from magref.evaluation.report.published import SOURCE
 from magref.evaluation.report.ranking import DIGITS
@@ -127,7 +126,7 @@ def sentences(contents: Contents) -> list[str]:
     bench = contents.bench
     kind = "as published by OpenS2V-Eval, faults included" if bench.profile == "opens2v" else "as they should be"
     found = [f"Measured rows: profile {bench.profile} ({kind}); {len(bench.cases)} cases: {contents.cases}."]
-    if RECONSTRUCTION in bench.datasets:
+    if bench.has_reconstruction:
         found.append("These cases are a reconstruction: the authors of MAGREF never published their list.")
     if contents.published:
         found.append(f"Published rows: {SOURCE}, as printed there, on the authors' own cases; none was measured here.")

@@ -32,7 +32,7 @@ def report_page(contents: Contents, *, cases_page: str) -> str:
 
 
 def _body(contents: Contents, cases_page: str) -> Iterator[str]:
-    if contents.bench.is_reconstruction:
+    if contents.bench.has_reconstruction:
         yield "<p class=label><b>Reconstruction.</b> The authors of MAGREF never published their list of cases.</p>"
     yield f"<p><a href='{cases_page}'>The videos side by side</a></p>"
     yield "<ul>" + "".join(f"<li>{html.escape(one)}" for one in sentences(contents)) + "</ul>"

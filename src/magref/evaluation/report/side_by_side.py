@@ -117,7 +117,7 @@ def side_by_side(
 def _head(contents: Contents, columns: Sequence[Measure], shown: Shown, report: str) -> Iterator[str]:
     bench = contents.bench
     yield f"<p><a href='{report}'>The tables</a>. Measured with profile {bench.profile}."
-    if bench.is_reconstruction:
+    if bench.has_reconstruction:
         yield "<b>Reconstruction:</b> the authors of MAGREF never published their list of cases."
     if shown.cases is None:
         yield f"<span class=bad>The case file {html.escape(bench.systems[0].run.cases)} is not here, so that prompts "
