@@ -248,6 +248,17 @@ class TestBatch:
             changed = record | {"model": record["model"] | change}
             Path("made/a.json").write_text(json.dumps(changed))
             assert says(capsys, *asked()) == f"{made} another model, or another LoRA; {remedy}"
+        for change, options, what in (
+            ({"dtype": "bfloat16"}, ("--dtype", "float32"), "--dtype bfloat16"),
+            ({"quantize": "int8"}, (), "--quantize int8"),
+            ({"quantize": "int8"}, ("--quantize", "none", "--preset", "auto"), "--quantize int8"),
+            ({"preset": "24gb"}, (), "--preset 24gb"),
+        ):
+            changed = record | {"model": record["model"] | change}
+            Path("made/a.json").write_text(json.dumps(changed))
+            assert says(capsys, *asked(*options)) == f"{made} {what}; {remedy}"
+        Path("made/a.json").write_text(json.dumps(record | {"model": record["model"] | {"preset": "48gb"}}))
+        assert magref(*asked()) == 0  # which gives the same video
 
     def test_a_preview_that_is_there_is_kept(self, here, model):
         Path("cases.txt").write_text("a@@Go left.@@dog.png\n")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from magref.errors import InputError, OutputError
+from magref.presets import AUTO, CARDS, PRESETS
 from magref.references import Reference, file_sha256, open_reference
 from magref.settings import GenerationSettings
 from magref.sidecar import ModelRecord, Sidecar, read_sidecar, sidecar_path
@@ -16,11 +18,35 @@ Weights: TypeAlias = tuple[str, str | None, tuple[tuple[str, float], ...]]
 """Hashes as a sidecar has them: the model's, that of a file in its transformer's place, and LoRAs with their scales."""
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """How weights are kept, as far as it was asked for. No dtype is the device's best, the preset "auto" the card's."""
+
+    dtype: str | None = None
+    quantize: str | None = None
+    preset: str | None = None
+
+    def difference(self, model: ModelRecord) -> str | None:
+        """In what a video's weights were kept otherwise, in words that follow "was made with"."""
+        if self.dtype not in (None, model.dtype):
+            return f"--dtype {model.dtype}"
+        wanted, made = PRESETS.get(self.preset or CARDS[0].name), PRESETS.get(model.preset or "")
+        quantize = self.quantize
+        if quantize is None and self.preset != AUTO and wanted is not None:
+            quantize = wanted.quantize or "none"
+        if quantize not in (None, model.quantize or "none"):
+            return f"--quantize {model.quantize or 'none'}"
+        if wanted is not None and made is not None and wanted.tile_vae != made.tile_vae:
+            return f"--preset {made.name}"
+        return None
+
+
 def is_finished(
     output: Path,
     settings: GenerationSettings,
     references: Sequence[Reference],
     weights: Callable[[], Weights],
+    keeping: Keeping,
     *,
     any_seed: bool = False,
 ) -> bool:
@@ -29,7 +55,8 @@ def is_finished(
     Args:
         output: the video.
         settings, references: what it is wanted with.
-        weights: called where everything else agrees.
+        weights: called where settings and references agree.
+        keeping: of the weights.
         any_seed: the settings' seed was drawn, not asked for.
 
     Raises:
@@ -47,6 +74,8 @@ def is_finished(
         settings = settings.model_copy(update={"seed": sidecar.settings.seed})
     if (difference := _difference(sidecar, settings, references)) is None and _weights(sidecar.model) != weights():
         difference = "another model, or another LoRA"
+    if difference is None:
+        difference = keeping.difference(sidecar.model)
     if difference is not None:
         raise OutputError(f"{output} was made with {difference}; use --overwrite or another folder")
     if sidecar.output_sha256 != file_sha256(output):

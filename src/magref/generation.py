@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from magref.canvas import Canvas, compose_canvas
 from magref.errors import InputError, OutputError, memory_errors
-from magref.finished import Weights, is_finished
+from magref.finished import Keeping, Weights, is_finished
 from magref.frames import FrameStream
 from magref.geometry import VideoShape
 from magref.models import EMBEDDED_NAME, Model, find_model, load_model, quiet_libraries, transformer_shapes
@@ -108,11 +108,12 @@ def plan(model: Model, jobs: Sequence[Job], request: Request, *, skip_finished: 
     plans = []
     skip_finished = skip_finished and not request.overwrite
     weights = cache(partial(_weights, model, request))
+    keeping = Keeping(request.dtype, request.quantize, request.preset)
     for job in jobs:
         check_prompt(job.prompt)
         settings = resolve_settings(model.defaults, model.strides, prompt=job.prompt, seed=job.seed, **request.settings)
         any_seed = job.seed is None
-        if skip_finished and is_finished(job.output, settings, job.references, weights, any_seed=any_seed):
+        if skip_finished and is_finished(job.output, settings, job.references, weights, keeping, any_seed=any_seed):
             continue
         plans.append(Plan(job.output, settings, job.references))
         with memory_errors(f"a canvas of {settings.width}x{settings.height}", "use a smaller size"):
