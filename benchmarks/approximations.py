@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--model", help="a folder in diffusers' layout, of the synthetic world; none: the embedded one")
     parser.add_argument("--prompts", type=int, default=8, help="half with one subject, half with two")
     parser.add_argument("--only", help="ways whose names have this in them")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, help="of PyTorch; none: its own choice")
     parser.add_argument("--out", type=Path, help="write the numbers to this .json too")
     arguments = parser.parse_args()
@@ -91,7 +92,7 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     quiet_libraries()
     wanted = [*tasks(Group(1), (arguments.prompts + 1) // 2), *tasks(Group(2), arguments.prompts // 2)]
-    exact = load(arguments.model, EXACT)
+    exact = load(arguments.model, EXACT, arguments.device)
     reference = [make(exact, task, seed, EXACT) for seed, task in enumerate(wanted)]
     results = [Result(EXACT, None, (), scored(reference, wanted))]
     for way in WAYS:
@@ -100,7 +101,7 @@ def main() -> None:
         if way.quantize in ("int8", "int8-dynamic") and find_spec("torchao") is None:
             print(f"{way.name}: not measured, pip install 'magref[int8]'")
             continue
-        results.append(compare(exact, load(arguments.model, way), way, wanted))
+        results.append(compare(exact, load(arguments.model, way, arguments.device), way, wanted))
         print(f"{way.name}: done", flush=True)
     print(describe_machine())
     print(f"{len(wanted)} videos, {exact.defaults.num_inference_steps} steps, guidance {exact.defaults.guidance_scale}")
@@ -110,9 +111,9 @@ def main() -> None:
             path.write_text(json.dumps(record(results), indent=1) + "\n", encoding="utf-8")
 
 
-def load(model: str | None, way: Way) -> MagrefPipeline:
+def load(model: str | None, way: Way, device: str) -> MagrefPipeline:
     """The model as a way has it."""
-    pipeline = MagrefPipeline.from_pretrained(model)
+    pipeline = MagrefPipeline.from_pretrained(model).to(device)
     pipeline.set_progress_bar_config(disable=True)
     if way.quantize is not None:
         quantize_transformer(pipeline.transformer, way.quantize, pipeline.device, pipeline.device)

@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 
 from magref.attention import Kernel, attend, attention_kernel, works
+from magref.attention_int8 import attention_int8
 from magref.cross_attention import CrossAttention, cross_attention, cross_attention_for
 from magref.denoiser import fold_padding
+from magref.errors import ResourceError
 from measuring import Bench, main
 from models import TEXT_TOKENS, sizes
 
@@ -49,6 +51,12 @@ def work(bench: Bench) -> None:
         else:
             with bench.part("self-attention", kernel) as row:
                 row.notes["works"] = "no"
+    try:
+        eight_bits = ("in 8 bits, approximate", partial(attention_int8(bench.device, bench.dtype, head_dim), q, k, v))
+        bench.compare("self-attention", eight_bits, peer, repeats=3, work=rate)
+    except ResourceError as error:
+        with bench.part("self-attention", "in 8 bits") as row:
+            row.notes["not measured"] = str(error)
     if bench.device.type == "cuda":
         copied = ("diffusers, cuDNN, copied", lambda: dispatch_attention_fn(q, k, v, backend="_native_cudnn"))
         bench.compare("self-attention", copied, peer, repeats=3, work=rate)
