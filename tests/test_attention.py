@@ -102,6 +102,11 @@ def test_a_named_kernel_that_is_none_or_does_not_work_is_refused(monkeypatch):
         attention_kernel(CPU, torch.float32, 16)
 
 
+def test_a_named_kernel_is_not_tried_where_nothing_is_computed(monkeypatch):
+    monkeypatch.setenv(attention.VARIABLE, "flash")
+    assert attention_kernel(torch.device("meta"), torch.bfloat16, 128) == "native"
+
+
 def test_what_was_asked_of_diffusers_goes_before():
     transformer = tiny_transformer()
     assert asked_backend(transformer) is None
