@@ -8,13 +8,15 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magref import MagrefPipeline
+from magref import MagrefPipeline, generation
 from magref.attention import attend
 from magref.attention_int8 import KEY_ROWS, attend_int8, check_int8, is_right, rounded
 from magref.errors import InputError, ResourceError
+from magref.generation import Request, load_pipeline
+from magref.models import find_model
 from magref.presets import PRESETS
 from magref.savings import chosen_savings
-from magref.settings import Savings
+from magref.settings import Savings, resolve_settings
 from tiny import GOLDEN, tiny_components
 
 SAVINGS = Savings(attention="int8")
@@ -121,6 +123,16 @@ def test_refused_before_loading(monkeypatch):
     monkeypatch.setitem(sys.modules, "sageattention", None)
     with pytest.raises(ResourceError, match="sageattention on a GPU, release 2"):
         check_int8(torch.device("cuda"))
+
+
+def test_a_preset_that_is_chosen_for_the_card_is_looked_at_too(monkeypatch):
+    """In `load_pipeline`, which the workers of a cluster call as well."""
+    model = find_model()
+    settings = resolve_settings(model.defaults, model.strides, prompt="x", seed=1, savings=SAVINGS)
+    monkeypatch.setattr(generation, "choose_preset", lambda *_, **__: PRESETS["16gb"])
+    monkeypatch.setattr(generation, "load_model", lambda *_, **__: pytest.fail("weights were loaded"))
+    with pytest.raises(InputError, match="with the preset 16gb the transformer computes its own attention"):
+        load_pipeline(model, Request(device="cpu", preset="auto"), settings)
 
 
 def test_asked_for_by_name():

@@ -35,7 +35,7 @@ _TOLERANCE = 0.05
 
 
 def check_int8(device: torch.device, preset: Preset | None = None) -> None:
-    """Before any weights load.
+    """Before any weights load, where the preset is known by then.
 
     Raises:
         InputError: the preset streams the transformer.

@@ -191,11 +191,7 @@ def _run(model: Model, plans: Sequence[Plan], request: Request, *, leads: bool =
     if not plans:
         console.print("nothing to do: all videos are there")
         return
-    device, _, _ = check_request(model, request)
-    if any(plan.settings.savings.attention == "int8" for plan in plans):
-        from magref.attention_int8 import check_int8
-
-        check_int8(device, PRESETS.get(request.preset or ""))
+    check_request(model, request)
     if request.preview is not None:
         write_image(canvas_preview(plans[0].canvas()), request.preview, overwrite=request.overwrite)
         console.print(f"wrote {request.preview}", markup=False)
@@ -311,15 +307,22 @@ def load_pipeline(
 
     A preset is chosen for videos of up to the size of `biggest`; None: as the model makes them by default.
     """
+    from magref.attention_int8 import check_int8
     from magref.checkpoints.lora import read_lora
 
     device, dtype, adapters = check_request(model, request)
+    in_8_bits = isinstance(biggest, GenerationSettings) and biggest.savings.attention == "int8"
 
     def chosen(sizes: Callable[[], Sizes]) -> Preset:
         wanted, element = biggest or model.defaults, dtype.itemsize
-        return choose_preset(request.preset, device, sizes, wanted, element=element, quantize=request.quantize)
+        preset = choose_preset(request.preset, device, sizes, wanted, element=element, quantize=request.quantize)
+        if in_8_bits:
+            check_int8(device, preset)
+        return preset
 
     quiet_libraries()
+    if in_8_bits:  # what is known before a hub model is loaded
+        check_int8(device, PRESETS.get(request.preset or ""))
     if model.layout == "hub":  # whose sizes and shapes are known once it is loaded
         pipeline = load_model(model, dtype, transformer_file=request.transformer)
         preset = chosen(lambda: sizes_of(pipeline))
