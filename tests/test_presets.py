@@ -126,6 +126,9 @@ def test_int8_needs_a_package_and_fp8_a_card(monkeypatch):
         check_quantization("fp8", CARD)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 9))
     check_quantization("fp8", CARD)
+    check_quantization("fp8", CARD, torch.bfloat16)
+    with pytest.raises(InputError, match="fp8 go with bfloat16 alone; leave out --dtype, or use --quantize int8"):
+        check_quantization("fp8", CARD, torch.float32)
 
 
 # --- placed ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -281,7 +280,7 @@ def _weights(model: Model, request: Request) -> Weights:
 
 def check_request(model: Model, request: Request) -> tuple[torch.device, torch.dtype, list[tuple[Path, float]]]:
     """Device, precision and adapters of a request, every file of it looked into; before any weights load."""
-    from magref.checkpoints.lora import check_lora
+    from magref.checkpoints.lora import check_lora, split_lora
     from magref.placement import choose_device, choose_dtype
     from magref.quantization import check_quantization
 
@@ -289,7 +288,7 @@ def check_request(model: Model, request: Request) -> tuple[torch.device, torch.d
     dtype = choose_dtype(device, request.dtype)
     check_preset(request.preset, device)
     if (asked := with_quantization(CPU, request.quantize).quantize) is not None:
-        check_quantization(asked, device)
+        check_quantization(asked, device, dtype)
     adapters = [split_lora(text) for text in request.lora]
     if adapters and model.layout != "hub":  # a hub model's shapes are known once it is loaded
         shapes = transformer_shapes(model)
@@ -351,18 +350,6 @@ def load_pipeline(
         lora=tuple(LoraRecord(path=str(p), sha256=file_sha256(p), scale=scale) for p, scale in adapters),
     )
     return pipeline, record
-
-
-def split_lora(text: str) -> tuple[Path, float]:
-    """Path and scale from "file.safetensors:0.8"; the scale is 1 where none is given."""
-    path, _, number = text.rpartition(":")
-    try:
-        scale = float(number)
-    except ValueError:
-        path, scale = text, 1.0
-    if not math.isfinite(scale):
-        raise InputError(f"the scale {number} of the LoRA {path} is no number to multiply with; use 0 to 2")
-    return Path(os.path.expanduser(path)), scale
 
 
 def make_frames(

@@ -14,18 +14,26 @@ from typing import Any
 import torch
 
 from magref.elementwise import FP8_CAPABILITY
-from magref.errors import ResourceError
+from magref.errors import InputError, ResourceError
 from magref.fp8 import to_fp8
 from magref.settings import Quantization
 
 
-def check_quantization(kind: Quantization, device: torch.device) -> None:
-    """Raise ResourceError unless the device multiplies so, and the package that it needs is here."""
+def check_quantization(kind: Quantization, device: torch.device, dtype: torch.dtype | None = None) -> None:
+    """Before any weights load; `dtype` is that of all else.
+
+    Raises:
+        InputError: fp8 with another precision than bfloat16, which most GPUs do not multiply it to.
+        ResourceError: the device does not multiply so, or the package that it needs is missing.
+    """
     if kind != "fp8":
         if find_spec("torchao") is None:
             raise ResourceError(_MISSING.format(kind=kind))
-    elif device.type != "cuda" or torch.cuda.get_device_capability(device) < FP8_CAPABILITY:
+        return
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < FP8_CAPABILITY:
         raise ResourceError(f"{device} does not multiply fp8, as Ada, Hopper and later GPUs do; use int8")
+    if dtype not in (None, torch.bfloat16):
+        raise InputError("weights in fp8 go with bfloat16 alone; leave out --dtype, or use --quantize int8")
 
 
 def quantize_transformer(transformer: Any, kind: Quantization, device: torch.device, home: torch.device) -> None:

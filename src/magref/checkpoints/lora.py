@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from magref.checkpoints.architecture import Shape, Shapes, diffusers_key
 from magref.checkpoints.headers import TensorEntry, read_header, read_json, some
-from magref.errors import CheckpointError
+from magref.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +54,18 @@ class _Change:
 
     name: str
     tensors: dict[str, TensorEntry] = field(default_factory=dict)
+
+
+def split_lora(text: str) -> tuple[Path, float]:
+    """Path and scale from "file.safetensors:0.8"; the scale is 1 where none is given."""
+    path, _, number = text.rpartition(":")
+    try:
+        scale = float(number)
+    except ValueError:
+        path, scale = text, 1.0
+    if not math.isfinite(scale):
+        raise InputError(f"the scale {number} of the LoRA {path} is no number to multiply with; use 0 to 2")
+    return Path(os.path.expanduser(path)), scale
 
 
 def check_lora(path: str | Path, shapes: Shapes) -> None:
