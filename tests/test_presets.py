@@ -45,8 +45,9 @@ def choose(name, device=CARD, **how):
 def card(monkeypatch):
     """Gives the machine a card with so much memory, and the package for int8; the 14B's needs are as once counted."""
 
-    def has(gigabytes: float) -> None:
+    def has(gigabytes: float, beside: float = 64) -> None:
         monkeypatch.setattr(presets_module, "card_memory", lambda device: int(gigabytes * GB))
+        monkeypatch.setattr(presets_module, "host_memory", lambda: int(beside * GB))
         monkeypatch.setattr(quantization, "find_spec", lambda name: object())
 
     def counted(sizes, shape, preset, **_):
@@ -78,8 +79,22 @@ def test_what_does_not_fit_names_what_does(card):
         choose(AUTO)
 
 
+def test_what_lies_beside_the_card_must_fit_too(card):
+    """As `magref doctor` counts it."""
+    card(80, beside=8)
+    assert choose(AUTO).name == "80gb"
+    with pytest.raises(
+        ResourceError, match=r"48gb this needs about 1\d\.\d GB of the CPU's memory, .* use --preset 80gb"
+    ):
+        choose("48gb")
+    card(48, beside=8)
+    with pytest.raises(ResourceError, match=r"of the CPU's memory, which has 8\.0 GB; use a machine with more"):
+        choose(AUTO)
+
+
 def test_larger_videos_need_more(monkeypatch):
     monkeypatch.setattr(presets_module, "card_memory", lambda device: 26 * GB)
+    monkeypatch.setattr(presets_module, "host_memory", lambda: 64 * GB)
     shallow = replace(published_sizes(), config=magref_14b_config() | {"num_layers": 2})
     for size, name in (((832, 480), "80gb"), ((1280, 720), "48gb")):
         settings = GenerationDefaults(width=size[0], height=size[1])

@@ -97,6 +97,14 @@ class Memory:
     peak: int
     host: int
 
+    def on_card(self, shared: bool) -> int:
+        """What the card holds; on a Mac, whose memory is `shared`, also what lies beside it."""
+        return self.peak + (self.host if shared else 0)
+
+    def fits(self, card_bytes: float, host_bytes: float, *, shared: bool) -> bool:
+        """Whether a card and a CPU with so much memory suffice."""
+        return self.on_card(shared) <= USABLE * card_bytes and (shared or self.host <= host_bytes)
+
 
 def needed_memory(sizes: Sizes, preset: Preset, working: Working, element: int = 2) -> Memory:
     """The arithmetic of `Memory`: weights that stay, and the stage that takes most beside them.
@@ -176,10 +184,9 @@ def ability(need: Need, devices: Sequence[Device]) -> Ability:
     shared = gpu.name == "mps"  # on a Mac the card's memory is the CPU's
     where = f"{gpu.name} with {decimal(gpu.memory_bytes)}"
     for preset, memory in need.cards:
-        card = memory.peak + (memory.host if shared else 0)
-        if card <= USABLE * gpu.memory_bytes and (shared or memory.host <= ram):
+        if memory.fits(gpu.memory_bytes, ram, shared=shared):
             how = "" if preset is CARDS[0] else f" with --preset {preset.name}"
-            return Ability(need.name, "fits", f"fits on {where}{how}; it needs about {decimal(card)}")
+            return Ability(need.name, "fits", f"fits on {where}{how}; it needs about {decimal(memory.on_card(shared))}")
     least, memory = need.cards[-1]
     return Ability(
         need.name,

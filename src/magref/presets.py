@@ -111,20 +111,22 @@ def _fitting(
 ) -> Preset:
     from magref.costs import predict
 
-    memory = card_memory(device)
+    memory, beside, shared = card_memory(device), host_memory(), device.type == "mps"
     wanted = [card for card in cards if name in (AUTO, card.name)]
     costs = []
     for card in wanted:
         costs += predict(sizes, settings, [card], element=element)
-        if costs[-1].fits(memory):
+        if costs[-1].memory.fits(memory, beside, shared=shared):
             return card
-    others = [card for card in cards if card not in wanted]
-    fitting = [cost.preset.name for cost in predict(sizes, settings, others, element=element) if cost.fits(memory)]
+    others = predict(sizes, settings, [card for card in cards if card not in wanted], element=element)
+    fitting = [cost.preset.name for cost in others if cost.memory.fits(memory, beside, shared=shared)]
     remedy = f"use --preset {fitting[0]}" if fitting else "use a smaller size or fewer frames"
-    raise ResourceError(
-        f"with the preset {wanted[-1].name} this needs about {decimal(costs[-1].memory.peak)} of {device}, which has "
-        f"{decimal(memory)}; {remedy}"
-    )
+    needed = costs[-1].memory
+    where = f"{decimal(needed.on_card(shared))} of {device}, which has {decimal(memory)}"
+    if needed.fits(memory, needed.host, shared=shared):
+        where = f"{decimal(needed.host)} of the CPU's memory, which has {decimal(beside)}"
+        remedy = f"use --preset {fitting[0]}" if fitting else "use a machine with more"
+    raise ResourceError(f"with the preset {wanted[-1].name} this needs about {where}; {remedy}")
 
 
 def card_memory(device: torch.device) -> int:
@@ -133,6 +135,11 @@ def card_memory(device: torch.device) -> int:
 
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
+    return host_memory()
+
+
+def host_memory() -> int:
+    """The CPU's, in bytes."""
     import psutil  # type: ignore[import-untyped]
 
     return int(psutil.virtual_memory().total)
