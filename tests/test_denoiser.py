@@ -35,6 +35,7 @@ def inputs(lengths: list[int], image_encoder: bool, seed: int = 0):
 @torch.no_grad()
 def velocities(kind, transformer, lengths, *, text_tokens=512, step=1, seed=0):
     texts, conditioning = inputs(lengths, transformer.config.image_dim is not None, seed)
+    texts, conditioning = [text.to(transformer.dtype) for text in texts], conditioning.to("cpu", transformer.dtype)
     made = kind(transformer, texts, conditioning, TIMESTEPS, text_tokens=text_tokens)
     return made(random(*LATENTS, seed=seed + 3), step)
 
@@ -80,6 +81,16 @@ def test_equal_where_image_rows_spill_over_to_the_text(text_tokens):
 @pytest.mark.parametrize("lengths", [[512], [512, 3], [3, 512], [511, 512]])
 def test_equal_when_a_text_fills_all_of_its_tokens(lengths, image_encoder):
     assert_equal_velocities(tiny_transformer(image_encoder), lengths)
+
+
+@pytest.mark.parametrize("image_encoder", [True, False], ids=["clip", "no clip"])
+def test_in_bfloat16_no_further_from_float32_than_the_transformers_own_forward(image_encoder):
+    exact = velocities(PlainDenoiser, tiny_transformer(image_encoder), [7, 12])
+    transformer = tiny_transformer(image_encoder).bfloat16()
+    ours, theirs = (velocities(kind, transformer, [7, 12]) for kind in (Denoiser, PlainDenoiser))
+    for found, peer, expected in zip(ours, theirs, exact, strict=True):
+        assert found.dtype is torch.bfloat16
+        assert relative(found.float(), expected) <= 1.2 * relative(peer.float(), expected) < 0.05
 
 
 @pytest.mark.parametrize("step", [0, 2])

@@ -193,6 +193,17 @@ def test_weights_in_8_bits_change_the_video_a_little(expected, kind):
     assert 0 < np.abs(found - expected).mean() < 0.02
 
 
+def test_streamed_weights_in_8_bits_give_what_they_give_on_the_device():
+    """The preset 16gb's own way, but for the tiles."""
+    pytest.importorskip("torchao", reason="the extra magref[int8] is not installed")
+    streamed, whole = make_pipeline(), make_pipeline()
+    place(streamed, PRESETS["16gb"].model_copy(update={"tile_vae": False}), HERE)
+    place(whole, with_quantization(CPU, "int8"), HERE)
+    assert has_hooks(streamed.transformer)
+    for _ in range(2):
+        assert np.abs(video(streamed) - video(whole)).max() < 1e-4
+
+
 def test_the_package_warns_nobody_of_its_gpu_parts():
     """torchao 0.18 did at every start, on a CPU."""
     pytest.importorskip("torchao", reason="the extra magref[int8] is not installed")
