@@ -453,7 +453,9 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         shape = (settings.num_frames - settings.drop_frames, settings.height, settings.width, 3)
 
         def make() -> Iterator[npt.NDArray[np.uint8]]:
-            with memory_errors(f"decoding {shape[2]}x{shape[1]}", "use a smaller size or VAE tiling"):
+            with memory_errors(
+                f"decoding {shape[2]}x{shape[1]}", "use a smaller size or --preset 24gb --quantize none"
+            ):
                 try:
                     for piece in self._pictures(latents, settings):
                         yield to_bytes(channels_last(piece))
