@@ -3,7 +3,8 @@
 Both pipelines are called whole, with text features given and latents asked for, and with the conditioning of the
 references (VAE encoding included) replaced by the same finished tensors. What remains is the loop: solver, guidance and
 the transformer, and whatever either pipeline prepares for it. diffusers' solver takes our noise levels, so that the
-final latents can be compared; its text is padded to as many rows as ours.
+final latents can be compared; its text is padded to as many rows as ours. The VAE follows (`autoencoder.py`), so that
+all that a CPU is aimed at stands in one run.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from diffusers import UniPCMultistepScheduler, WanImageToVideoPipeline
 from PIL import Image
 
 import magref.pipeline
+from autoencoder import compare
 from magref import MagrefPipeline
 from magref.conditioning import Conditioning, encode_text
 from magref.flow import make_scheduler
@@ -61,6 +63,7 @@ def main() -> None:
             print(f"final latents, ours in {name} against diffusers' in {other}: {unlike:.1e} relative")
             rows.append((f"{name} (default)", f"diffusers {other}", *measure(ours, loop, arguments.pairs), aim))
     print_table("sampling loop", rows)
+    compare(pipe32, arguments.pairs)
 
 
 def our_loop(pipe: MagrefPipeline) -> LOOP:
