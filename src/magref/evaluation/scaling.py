@@ -35,6 +35,7 @@ from magref.training.trainer import train
 
 SHOWN = ("seen", "identity", "nearest", "motion right", "count right", "background")
 """Of one subject, as the ablation has them: whom nobody finds has failed. See docs/measures.md."""
+_FITTED = 4
 FURTHER = (4, 16)
 """For so many times the largest compute, the fitted law is read off."""
 
@@ -174,6 +175,8 @@ def step_flops(recipe: Recipe) -> float:
 def power_law(flops: Sequence[float], losses: Sequence[float]) -> tuple[float, float]:
     """(a, b) of loss = a * flops^-b through the points that no other one beats with as little compute.
 
+    Only those of the last two doublings count: at the beginning a loss falls faster.
+
     Raises:
         InputError: there are fewer than three of these.
     """
@@ -182,6 +185,7 @@ def power_law(flops: Sequence[float], losses: Sequence[float]) -> tuple[float, f
         if loss < best:
             best = loss
             front.append((np.log(compute), np.log(loss)))
+    front = [point for point in front if point[0] >= front[-1][0] - np.log(_FITTED) - 1e-9]
     if len(front) < 3:
         raise InputError(f"{len(front)} points do not show how the loss falls with compute; measure more often")
     x, y = np.array(front).T
@@ -192,17 +196,18 @@ def power_law(flops: Sequence[float], losses: Sequence[float]) -> tuple[float, f
 def report(found: Sequence[Point]) -> str:
     """The points as a table, and where the law that fits them leads."""
     rows = [
-        "| size | steps | PFLOP | validation loss | " + " | ".join(SHOWN) + " |",
+        "| size | steps | TFLOP | validation loss | " + " | ".join(SHOWN) + " |",
         "|---" * (4 + len(SHOWN)) + "|",
     ]
     for point in found:
         figures = [point.figures.get(name) for name in SHOWN]
         shown = " | ".join("" if mean is None else mean.short() for mean in figures)
-        rows.append(f"| {point.size} | {point.step} | {point.flops / 1e15:.2f} | {point.loss:.4f} | {shown} |")
+        rows.append(f"| {point.size} | {point.step} | {point.flops / 1e12:.1f} | {point.loss:.4f} | {shown} |")
     a, b = power_law([p.flops for p in found], [p.loss for p in found])
     most = max(point.flops for point in found)
     further = ", ".join(f"{a * (times * most) ** -b:.4f} at {times} times the compute" for times in FURTHER)
-    rows += ["", f"Loss = {a:.3g} x FLOP^-{b:.3f} along the front; read off further: {further} (an extrapolation)."]
+    law = f"Loss = {a:.3g} x FLOP^-{b:.3f} along the front's last two doublings"
+    rows += ["", f"{law}; read off further: {further} (an extrapolation)."]
     return "\n".join(rows) + "\n"
 
 
