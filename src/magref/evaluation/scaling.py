@@ -227,6 +227,7 @@ def draw(found: Sequence[Point], path: Path) -> None:
             axis.errorbar(flops, value, (value - low, high - value), marker="o", capsize=2)
             axis.set_ylim(-0.03, 1.03)
     axes[0].set_yscale("log")
+    axes[0].yaxis.set_minor_formatter("{x:.1f}")
     for axis, title in zip(axes, ("validation loss", *drawn), strict=True):
         axis.set_xscale("log")
         axis.set_title(title, fontsize=10)
