@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -179,7 +179,7 @@ def peak_to_noise(a: Frames, b: Frames) -> float:
 
 def table(results: list[Result]) -> str:
     """As Markdown."""
-    head = ["", "time", "pairs' ratios", "PSNR, dB", "lowest", *MEASURES.values()]
+    head = ["", "time", "pairs' ratios", "PSNR, dB (median)", "lowest", *MEASURES.values()]
     rows = [head, ["---"] * len(head)]
     for result in results:
         means = summarise(result.scores).means
@@ -189,7 +189,7 @@ def table(results: list[Result]) -> str:
             continue
         times = ["not measured", ""] if result.pairs is None else [f"{result.pairs.ratio:.2f}", result.pairs.spread]
         rows.append(
-            [result.way.name, *times, f"{fmean(result.psnr):.1f}", f"{min(result.psnr):.1f}", *measures],
+            [result.way.name, *times, f"{median(result.psnr):.1f}", f"{min(result.psnr):.1f}", *measures],
         )
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
