@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from magref import MagrefPipeline
-from magref.evaluation.coding import Coded, code, psnr, table
+from magref.evaluation.coding import Coded, code, table
+from magref.training.autoencoder import psnr
 
 
 def test_a_tenth_of_the_range_everywhere_is_20_db():

@@ -20,6 +20,7 @@ from magref.evaluation.measures.steadiness import flicker
 from magref.models import quiet_libraries
 from magref.pipeline import MagrefPipeline
 from magref.references import Reference, open_reference
+from magref.training.autoencoder import psnr
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,6 @@ def code(pipeline: MagrefPipeline, path: Path) -> Coded:
     )
     unrest = flicker(still[0].movedim(1, 0) / 2 + 0.5, torch.ones(frames, *size[::-1], dtype=torch.bool))
     return Coded(path.name, psnr(alone, frame), psnr(still, frame), unrest or 0.0)
-
-
-def psnr(output: torch.Tensor, target: torch.Tensor) -> float:
-    """In dB, of pictures in [-1, 1]."""
-    return float(10 * torch.log10(4 / (output - target).square().mean()))
 
 
 def table(coded: Sequence[Coded]) -> str:
