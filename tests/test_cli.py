@@ -97,7 +97,8 @@ class TestGenerate:
 
     def test_every_setting_reaches_the_sidecar(self, here, model):
         options = "--size 64x32 --frames 9 --fps 12 --steps 1 --guidance 1.5 --shift 4 --solver dpm++ --seed 5"
-        options += " --order shuffled --mask alpha --dtype float32 --device cpu --negative-prompt blur -o v.webm"
+        options += " --order shuffled --mask alpha --dtype float32 --device cpu --negative-prompt blur --attention int8"
+        options += " --step-cache 0.1 --guidance-interval 0:0.5 -o v.webm"
         arguments = ["generate", "The dog runs.", "dog.png", "--background", "park.png", "--model", model]
         assert magref(*arguments, *options.split()) == 0
         sidecar = read_sidecar(here / "v.json")
@@ -105,7 +106,7 @@ class TestGenerate:
             "width": 64, "height": 32, "num_frames": 9, "fps": 12.0, "num_inference_steps": 1, "guidance_scale": 1.5,
             "flow_shift": 4.0, "solver": "dpm++", "seed": 5, "order": "shuffled", "mask": "alpha",
             "negative_prompt": "blur", "prompt": "The dog runs.",
-            "savings": {"step_cache": 0.0, "guidance_interval": (0.0, 1.0)},
+            "savings": {"step_cache": 0.1, "guidance_interval": (0.0, 0.5), "attention": "int8"},
         }  # fmt: skip
         assert [r.role for r in sidecar.references] == ["object", "background"]
         assert sidecar.model.dtype == "float32"
