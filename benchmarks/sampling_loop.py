@@ -23,10 +23,11 @@ from PIL import Image
 import magref.pipeline
 from autoencoder import compare
 from magref import MagrefPipeline
-from magref.conditioning import Conditioning, encode_text
+from magref.conditioning import Conditioning
 from magref.flow import make_scheduler
 from magref.geometry import VideoShape
 from magref.placement import choose_dtype
+from magref.text import encode_text
 from pairs import describe_machine, measure, print_table
 
 PROMPT = "The little dog moves to the right slowly on a sky blue background."

@@ -13,12 +13,12 @@ from magref.conditioning import (
     clip_features,
     condition_video,
     decode_latents,
-    encode_text,
     encode_video,
     latent_statistics,
     masked_guidance,
 )
 from magref.geometry import Strides, VideoShape
+from magref.text import encode_text
 from tiny import GOLDEN, tiny_image_encoder, tiny_text_encoder, tiny_tokenizer, tiny_vae
 
 REFS = [GOLDEN / "refs" / f"{i}.png" for i in range(5)]

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from magref import MagrefPipeline, compose_canvas
-from magref.conditioning import CLIP_SIZE_PX, build_conditioning, canvas_pixels, clip_features, encode_text
+from magref.conditioning import CLIP_SIZE_PX, build_conditioning, canvas_pixels, clip_features
 from magref.flow import make_scheduler, sampling_sigmas
+from magref.text import encode_text
 
 GOLDEN = Path(__file__).parent / "golden"
 PROMPT = "A man in a blue jacket sits on the green grass while a dog walks around him."

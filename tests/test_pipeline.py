@@ -1,48 +1,22 @@
-"""MagrefPipeline, over tiny random models: what it gives, what decides it, and what it refuses before any work."""
+"""MagrefPipeline, over tiny random models: what it gives, and what decides it."""
 
 import copy
 import dataclasses
 import hashlib
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import accelerate
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import FirstBlockCacheConfig
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
 from magref import MagrefPipeline, Reference, autoencoder, compose_canvas
-from magref.conditioning import encode_text
-from magref.errors import InputError, ResourceError
-from magref.placement import loading_dtype
-from magref.settings import GenerationDefaults
-from tiny import GOLDEN, tiny_components
-
-REFS = [GOLDEN / "refs" / f"{i}.png" for i in range(3)]
-PROMPT = "a dog runs"
-SMALL = {"height": 32, "width": 64, "num_frames": 9, "num_inference_steps": 2, "seed": 7}
-LATENT = (16, 3, 4, 8)
-
-
-def cpu_memory_error(_: str) -> RuntimeError:
-    """What torch raises where the CPU's memory does not suffice."""
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**52)
-    return caught.value
-
-
-def make_pipeline(image_encoder: bool = True, **changes) -> MagrefPipeline:
-    made = MagrefPipeline(**tiny_components(image_encoder) | changes)
-    made.set_progress_bar_config(disable=True)
-    return made
+from magref.text import encode_text
+from tiny_pipeline import LATENT, PROMPT, REFS, SMALL, make_pipeline, relative, run
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +32,6 @@ def video(pipe) -> np.ndarray:
 @pytest.fixture(scope="module")
 def latents(pipe) -> torch.Tensor:
     return pipe(PROMPT, REFS, **SMALL, output_type="latent").frames
-
-
-def run(pipe, *args, output_type="latent", **changes):
-    return pipe(*(args or (PROMPT, REFS)), output_type=output_type, **SMALL | changes).frames
-
-
-def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    assert found.shape == expected.shape
-    return float((found - expected).norm() / expected.norm())
 
 
 def seeded_noise(seed: int = 7) -> torch.Tensor:
@@ -365,229 +330,3 @@ def test_the_callback_may_replace_the_latents(pipe, latents):
     halfway = run(pipe, callback_on_step_end=lambda p, step, t, tensors: {"latents": wanted} if step == 0 else None)
     assert not torch.equal(halfway, latents)
     assert not torch.equal(halfway, wanted)
-
-
-# --- what is refused before any work ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def idle(monkeypatch) -> MagrefPipeline:
-    """A pipeline whose models must not run."""
-
-    def busy(*args, **kwargs):
-        raise AssertionError("a model ran")
-
-    made = make_pipeline()
-    for part in (made.text_encoder, made.image_encoder, made.transformer.patch_embedding):
-        part.register_forward_pre_hook(busy)
-    monkeypatch.setattr(made.vae, "encode", busy)
-    return made
-
-
-def test_the_idle_pipeline_notices_work(idle):
-    with pytest.raises(AssertionError, match="a model ran"):
-        run(idle)
-
-
-MISTAKES = {
-    "no reference": ([], {}, "0 references were given; give 1 to 8"),
-    "nine references": ([REFS[0]] * 9, {}, "9 references were given; give 1 to 8"),
-    "references None": (None, {}, "the references are a NoneType; give a list"),
-    "missing reference": (["/nowhere/dog.png"], {}, "the reference /nowhere/dog.png does not exist; check its path"),
-    "small reference": ([Image.new("RGB", (1, 1))], {}, "reference 1 is 1x1; use one with at least 8 pixels"),
-    "height": (REFS, {"height": 40}, "height 40 .* use 32 or 48"),
-    "width": (REFS, {"width": 8}, "width 8 .* use 16"),
-    "height is text": (REFS, {"height": "32"}, "height '32' is not a whole number"),
-    "frames": (REFS, {"num_frames": 8}, "8 frames .* use 5 or 9"),
-    "dropped frames": (REFS, {"drop_frames": 9}, "9 of 9 frames .* use 0 to 8"),
-    "steps": (REFS, {"num_inference_steps": 0}, "0 steps .* use 1 or more"),
-    "guidance": (REFS, {"guidance_scale": -1}, "guidance scale -1 is negative; use 0 or more"),
-    "shift": (REFS, {"flow_shift": 0}, "flow shift 0 is not positive"),
-    "solver": (REFS, {"solver": "euler"}, "solver 'euler' is unknown; use unipc or dpm"),
-    "order": (REFS, {"order": "random"}, "order 'random' is unknown; use given or shuffled"),
-    "mask": (REFS, {"mask": "oval"}, "mask 'oval' is unknown; use rectangle or alpha"),
-    "seed": (REFS, {"seed": -1}, "seed -1 is out of range"),
-    "output type": (REFS, {"output_type": "video"}, "output type 'video' is unknown; use pil, np, pt or latent"),
-    "videos": (REFS, {"num_videos_per_prompt": 0}, "num_videos_per_prompt is 0; use 1 or more"),
-    "half a video": (REFS, {"num_videos_per_prompt": 1.5}, "num_videos_per_prompt is 1.5; use 1 or more"),
-    "latents' size": (REFS, {"latents": torch.zeros(16, 2, 4, 8)}, r"\(1, 16, 2, 4, 8\); give \(1, 16, 3, 4, 8\)"),
-    "latents' axes": (REFS, {"latents": torch.zeros(3, 4, 8)}, r"latents have shape \(3, 4, 8\)"),
-    "latents' count": (
-        REFS,
-        {"latents": torch.zeros(LATENT), "num_videos_per_prompt": 2},
-        r"give \(2, 16, 3, 4, 8\)",
-    ),
-    "latents' kind": (REFS, {"latents": np.zeros(LATENT)}, "latents are a ndarray; give a torch tensor"),
-    "generators": (
-        REFS,
-        {"generator": [torch.Generator()], "num_videos_per_prompt": 2},
-        "1 generators were given for 2 videos; give one for each",
-    ),
-    "generator's kind": (REFS, {"generator": 7}, "generator is not a torch.Generator; give one"),
-    "long features": (REFS, {"prompt_embeds": torch.zeros(513, 16)}, "513 text rows were given; give at most 512"),
-    "long negative features": (REFS, {"negative_prompt_embeds": torch.zeros(1, 513, 16)}, "513 text rows were given"),
-    "wide features": (REFS, {"prompt_embeds": torch.zeros(5, 17)}, r"shape \(5, 17\); give \(n, 16\) or \(1, n, 16\)"),
-    "two prompts' features": (REFS, {"prompt_embeds": torch.zeros(2, 5, 16)}, r"shape \(2, 5, 16\); give \(n, 16\)"),
-    "features' kind": (REFS, {"negative_prompt_embeds": [0.0]}, "text features are a list; give a torch tensor"),
-    "negative prompt": (REFS, {"negative_prompt": 5}, "the negative prompt is a int; give one string"),
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_before_any_model_runs(idle, mistake):
-    references, arguments, sentence = MISTAKES[mistake]
-    with pytest.raises(InputError, match=sentence):
-        idle(PROMPT, references, **SMALL | arguments)
-
-
-@pytest.mark.parametrize(
-    ("prompt", "sentence"), [("", "the prompt is empty"), (" \n", "the prompt is empty"), (None, "give one string")]
-)
-def test_an_empty_prompt_is_told_before_any_model_runs(idle, prompt, sentence):
-    with pytest.raises(InputError, match=sentence):
-        idle(prompt, REFS, **SMALL)
-
-
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, cpu_memory_error])
-def test_too_little_memory_is_told_with_the_remedy(monkeypatch, error):
-    pipe = make_pipeline()
-
-    def exhausted(*args):
-        raise error("no memory left")
-
-    pipe.transformer.patch_embedding.register_forward_pre_hook(exhausted)
-    with pytest.raises(ResourceError, match="does not suffice for 64x32, 9 frames; use a smaller size, fewer frames"):
-        run(pipe)
-
-
-# --- models ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_model_without_an_image_encoder_uses_none():
-    pipe = make_pipeline(image_encoder=False)
-    assert run(pipe, output_type="np").shape == (5, 32, 64, 3)
-    assert torch.equal(run(pipe), run(pipe))
-
-
-def test_stored_defaults_are_what_none_means():
-    defaults = GenerationDefaults(
-        height=48, width=32, num_frames=5, num_inference_steps=1, drop_frames=2, flow_shift=5.0
-    )
-    pipe = make_pipeline(generation_defaults=defaults.model_dump())
-    out = pipe(PROMPT, REFS, seed=1, output_type="np")
-    assert out.frames.shape == (3, 48, 32, 3)
-    assert {name: getattr(out.settings, name) for name in defaults.model_dump()} == defaults.model_dump()
-
-
-@pytest.mark.parametrize("image_encoder", [True, False], ids=["clip", "no clip"])
-def test_saved_and_loaded_again_it_is_equal_to_the_bit(tmp_path, image_encoder):
-    defaults = GenerationDefaults(height=32, width=32, num_frames=5, num_inference_steps=2, drop_frames=1, fps=8.0)
-    pipe = make_pipeline(image_encoder, generation_defaults=defaults.model_dump())
-    pipe.save_pretrained(tmp_path)
-    again = MagrefPipeline.from_pretrained(tmp_path)
-    again.set_progress_bar_config(disable=True)
-    assert again.defaults == defaults
-    assert (again.image_encoder is None) == (not image_encoder)
-    for name in ("transformer", "vae", "text_encoder") + ("image_encoder",) * image_encoder:
-        old, new = (getattr(p, name).state_dict() for p in (pipe, again))
-        assert old.keys() == new.keys()
-        assert all(torch.equal(old[key], new[key]) for key in old)
-    first, second = (p(PROMPT, REFS, seed=3, output_type="np").frames for p in (pipe, again))
-    assert np.array_equal(first, second)
-    assert first.shape == (4, 32, 32, 3)
-    stored = json.loads((tmp_path / "model_index.json").read_text())
-    assert stored["generation_defaults"] == defaults.model_dump()
-
-
-@pytest.fixture(scope="module")
-def half(tmp_path_factory) -> Path:
-    """A folder in bfloat16, its VAE in float32."""
-    pipe = make_pipeline()
-    for part in (pipe.transformer, pipe.text_encoder, pipe.image_encoder):
-        part.to(torch.bfloat16)
-    folder = tmp_path_factory.mktemp("half")
-    pipe.save_pretrained(folder)
-    return folder
-
-
-def dtypes(pipe) -> tuple[torch.dtype, ...]:
-    return tuple(part.dtype for part in (pipe.transformer, pipe.text_encoder, pipe.image_encoder, pipe.vae))
-
-
-def test_weights_load_in_the_precision_that_suits_what_was_stored(half):
-    expected = loading_dtype("bfloat16")
-    assert dtypes(MagrefPipeline.from_pretrained(half)) == (expected,) * 3 + (torch.float32,)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_vae_stays_in_float32_whatever_the_rest_is_in(half, dtype, latents):
-    pipe = MagrefPipeline.from_pretrained(half, torch_dtype=dtype)
-    pipe.set_progress_bar_config(disable=True)
-    assert dtypes(pipe) == (dtype,) * 3 + (torch.float32,)
-    assert relative(run(pipe), latents) < 0.05
-
-
-def test_each_part_can_be_given_a_precision_of_its_own(half):
-    pipe = MagrefPipeline.from_pretrained(half, torch_dtype={"transformer": torch.bfloat16, "default": torch.float32})
-    assert dtypes(pipe) == (torch.bfloat16, torch.float32, torch.float32, torch.float32)
-
-
-def test_a_pipeline_that_is_offloaded_whole_gives_the_same(latents):
-    """As `enable_sequential_cpu_offload` does it, with a CPU in the GPU's place: weights wait on the meta device."""
-    pipe = make_pipeline()
-    for part in (pipe.transformer, pipe.vae, pipe.text_encoder, pipe.image_encoder):
-        accelerate.cpu_offload(part, execution_device=torch.device("cpu"))
-    assert pipe.vae.device.type == pipe.text_encoder.device.type == "meta"
-    assert relative(run(pipe), latents) < 1e-5
-    assert run(pipe, output_type="np").shape == (5, 32, 64, 3)
-
-
-def test_slow_bfloat16_is_said(caplog, monkeypatch):
-    pipe = make_pipeline()
-    pipe.transformer.to(torch.bfloat16)
-    monkeypatch.setattr("magref.pipeline.choose_dtype", lambda device: torch.float32)
-    run(pipe, num_inference_steps=1)
-    assert "torch_dtype=torch.float32" in caplog.text
-
-
-def test_a_compiled_transformer_is_not_taken_apart(latents):
-    pipe = make_pipeline()
-    calls = []
-    whole = pipe.transformer
-    pipe.transformer = torch.compile(whole, backend=lambda graph, _: calls.append(1) or graph.forward)
-    assert relative(run(pipe), latents) < 1e-5
-    assert calls
-
-
-def test_a_step_cache_runs(latents):
-    pipe = make_pipeline()
-    pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=1e-9))
-    assert relative(run(pipe), latents) < 1e-5
-
-
-def test_offloading_hooks_change_nothing_but_where_it_runs(latents):
-    pipe = make_pipeline()
-    cpu = torch.device("cpu")
-    pipe.transformer.enable_group_offload(onload_device=cpu, offload_device=cpu, offload_type="leaf_level")
-    calls = []
-    pipe.transformer.register_forward_hook(lambda module, args, output: calls.append(1))
-    assert relative(run(pipe), latents) < 1e-5
-    assert len(calls) == 2 * SMALL["num_inference_steps"]  # through the transformer's own forward, where hooks see it
-
-
-def test_a_lora_is_saved_loaded_and_unloaded(tmp_path, latents):
-    source = make_pipeline().transformer
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        names = ["to_q", "to_v", "ffn.net.2"]
-        source.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=names, init_lora_weights=False))
-    MagrefPipeline.save_lora_weights(tmp_path, transformer_lora_layers=get_peft_model_state_dict(source))
-    pipe = make_pipeline()
-    pipe.load_lora_weights(tmp_path, adapter_name="style")
-    changed = run(pipe)
-    assert relative(changed, latents) > 1e-3
-    assert relative(run(make_pipeline(transformer=source)), changed) < 1e-6
-    pipe.set_adapters("style", 0.5)
-    assert relative(run(pipe), changed) > 1e-4
-    pipe.unload_lora_weights()
-    assert torch.equal(run(pipe), latents)

@@ -20,13 +20,14 @@ from transformers import CLIPImageProcessor
 
 from magref import MagrefOutput, Reference
 from magref.checkpoints.layout import TRANSFORMER
-from magref.conditioning import decode_latents, encode_text, encode_video, image_pixels, latent_statistics
+from magref.conditioning import decode_latents, encode_video, image_pixels, latent_statistics
 from magref.errors import CheckpointError, InputError
 from magref.flow import make_scheduler
 from magref.mechanisms import letterboxed
 from magref.references import open_references
 from magref.rivals import PhantomPipeline, SkyReelsA2Pipeline
 from magref.rivals.skyreels_a2 import clip_picture, cropped, padded
+from magref.text import encode_text
 from tiny import GOLDEN, published_state, seeded, tiny_components
 
 REFS = [GOLDEN / "refs" / f"{i}.png" for i in range(5)]

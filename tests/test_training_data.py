@@ -10,10 +10,10 @@ import signal
 import pytest
 import torch
 
-from magref.conditioning import encode_text
 from magref.dataset import rows as rows_module
 from magref.dataset.store import Dataset, _schema
 from magref.errors import InputError, OutputError
+from magref.text import encode_text
 from magref.training.encoding import caption_features, pad_texts
 from magref.training.parallel import Team
 from magref.training.setup import make_cache, prepare

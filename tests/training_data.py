@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
 from magref import MagrefPipeline
 from magref.dataset.format import DatasetInfo
 from magref.dataset.store import DatasetWriter, NewPicture, NewSubject
 from magref.settings import GenerationDefaults
+from magref.training.parallel import Team
 from magref.training.recipe import Recipe, parse_recipe
+from magref.training.trainer import Finished, train
 from tiny import tiny_components, tiny_transformer
 
 WIDTH, HEIGHT, FRAMES = 48, 32, 5
+CPU = Team(0, 1, torch.device("cpu"))
 
 DEFAULTS = GenerationDefaults(
     height=HEIGHT, width=WIDTH, num_frames=FRAMES, num_inference_steps=2, drop_frames=0, fps=8.0, negative_prompt=""
@@ -79,3 +84,13 @@ loggers: []
 save_every: 2
 """
     return parse_recipe(text, "the test's recipe", changes)
+
+
+def run(recipe: Recipe, folder: Path) -> Finished:
+    """Train in this process."""
+    return train(recipe, folder, team=CPU)
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log."""
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""What the transformer sees: masked guidance by the references (paper 3.2, equations 2 and 3), and the text.
+"""What the transformer sees of the references: masked guidance (paper 3.2, equations 2 and 3).
 
 The same functions serve generation and training. The transformer's input, in channel order, is
 
@@ -30,7 +30,6 @@ from magref.mechanisms import (
     tokenwise_guidance,
     vanilla_guidance,
 )
-from magref.prompts import clean_prompt
 from magref.settings import Mechanism, check_references
 
 CLIP_SIZE_PX = 224
@@ -232,23 +231,3 @@ def clip_features(image_encoder: Any, pixels: torch.Tensor) -> torch.Tensor:
     normalised = (square * 0.5 + 0.5 - mean) / std
     hidden = image_encoder(pixel_values=normalised.to(image_encoder.dtype), output_hidden_states=True)
     return hidden.hidden_states[-2]
-
-
-def count_tokens(text: str, tokenizer: Any) -> int:
-    """How many tokens a prompt has, uncut."""
-    return len(tokenizer([clean_prompt(text)], verbose=False).input_ids[0])
-
-
-@torch.no_grad()
-def encode_text(
-    text: str, *, tokenizer: Any, text_encoder: Any, text_tokens: int, device: torch.device | None = None
-) -> torch.Tensor:
-    """One prompt -> its features (n, D), n <= text_tokens, without padding; what is longer is cut off.
-
-    The published code pads to `text_tokens` under a mask and cuts the padding off again, which gives the same rows.
-    `device` as for `build_conditioning`.
-    """
-    device = device or text_encoder.device
-    tokens = tokenizer([clean_prompt(text)], max_length=text_tokens, truncation=True, return_tensors="pt")
-    ids, mask = tokens.input_ids.to(device), tokens.attention_mask.to(device)
-    return text_encoder(ids, attention_mask=mask).last_hidden_state[0]

@@ -24,21 +24,21 @@ from magref.checkpoints.architecture import check_masked_guidance
 from magref.checkpoints.components import check_components
 from magref.checkpoints.layout import stored_dtypes
 from magref.checkpoints.published import load_published
-from magref.conditioning import Conditioning, build_conditioning, count_tokens, encode_text
+from magref.conditioning import Conditioning, build_conditioning
 from magref.decoding import OutputType, channels_last, collected, decoded_pictures, to_bytes
 from magref.denoiser import make_denoiser
 from magref.errors import InputError, memory_errors
 from magref.flow import make_scheduler, sample
 from magref.frames import FrameStream
 from magref.geometry import Strides, VideoShape
-from magref.given import check_text_features, initial_noises
+from magref.guidance import Passes, Velocity, text_guidance, with_step_cache
 from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME, check_hub_id
+from magref.noise import initial_noises
 from magref.parallel import Denoise, Spread, first_seed, shard_text_encoder
 from magref.placement import choose_device, choose_dtype, loading_dtype
 from magref.presets import CPU, Preset, choose_preset, place
 from magref.prompts import check_prompt
 from magref.references import MAX_REFERENCES, ImageLike, Reference
-from magref.savings import StepCache
 from magref.settings import (
     GenerationDefaults,
     GenerationSettings,
@@ -48,11 +48,11 @@ from magref.settings import (
     resolve_settings,
 )
 from magref.sizes import sizes_of
+from magref.text import check_text_features, encode_text, warn_if_cut
 
 _LOG = logging.getLogger(__name__)
 
 StepCallback = Callable[[Any, int, torch.Tensor, dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]
-Velocity = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -344,25 +344,13 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         wanted = [(settings.prompt, prompt_embeds)]
         if self._needs_negative(settings):
             wanted.append((settings.negative_prompt, negative_prompt_embeds))
-        texts = []
-        for text, embeds in wanted:
-            if embeds is None:
-                if (given := count_tokens(text, self.tokenizer)) > settings.text_tokens:
-                    _LOG.warning(
-                        f'"{text[:40]}..." has {given} tokens, and the model reads the first {settings.text_tokens}; '
-                        "shorten it"
-                    )
-                features = encode_text(
-                    text,
-                    tokenizer=self.tokenizer,
-                    text_encoder=self.text_encoder,
-                    text_tokens=settings.text_tokens,
-                    device=self._execution_device,
-                )
-            else:
-                features = embeds[0] if embeds.ndim == 3 else embeds
-            texts.append(features.to(self._execution_device, self.transformer.dtype))
-        return texts
+        features = [self._encoded(text, settings) if given is None else given for text, given in wanted]
+        return [each.reshape(each.shape[-2:]).to(self._execution_device, self.transformer.dtype) for each in features]
+
+    def _encoded(self, text: str, settings: GenerationSettings) -> torch.Tensor:
+        warn_if_cut(text, self.tokenizer, settings.text_tokens)
+        parts = {"tokenizer": self.tokenizer, "text_encoder": self.text_encoder}
+        return encode_text(text, text_tokens=settings.text_tokens, device=self._execution_device, **parts)
 
     def _needs_negative(self, settings: GenerationSettings) -> bool:
         return settings.guidance_scale != 1
@@ -374,7 +362,7 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
 
     def _denoiser(
         self,
-        texts: list[torch.Tensor],
+        texts: Sequence[torch.Tensor],
         conditioning: Conditioning,
         timesteps: torch.Tensor,
         settings: GenerationSettings,
@@ -395,28 +383,9 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         return make(texts) if self._spread is None else self._spread.denoiser(make, texts)
 
     def _guided(
-        self,
-        settings: GenerationSettings,
-        texts: list[torch.Tensor],
-        conditioning: Conditioning,
-        timesteps: torch.Tensor,
+        self, passes: Passes, texts: list[torch.Tensor], conditioning: Conditioning, settings: GenerationSettings
     ) -> Velocity:
-        """Guidance on the text alone: the references stay in both passes."""
-        denoiser = self._denoiser(texts, conditioning, timesteps, settings)
-        steps = settings.num_inference_steps
-        unguided = [step for step in range(steps) if not settings.savings.guides(step, steps)]
-        alone = denoiser
-        if unguided and len(texts) > 1:
-            alone = self._denoiser(texts[:1], conditioning, timesteps, settings)
-
-        def velocity(latents: torch.Tensor, step: int) -> torch.Tensor:
-            passes = alone if step in unguided else denoiser
-            conditional, *rest = (v.float() for v in passes(latents, step))
-            if not rest:
-                return conditional
-            return rest[0] + settings.guidance_scale * (conditional - rest[0])
-
-        return velocity
+        return text_guidance(passes, texts, conditioning, settings)
 
     def _denoise(
         self,
@@ -428,11 +397,8 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     ) -> torch.Tensor:
         """Noise -> clean latents."""
         scheduler = self._scheduler(settings)
-        velocity = self._guided(settings, texts, conditioning, scheduler.timesteps)
-        if settings.savings.step_cache:
-            steps, threshold = settings.num_inference_steps, settings.savings.step_cache
-            guides = partial(settings.savings.guides, steps=steps)
-            velocity = StepCache(velocity, steps=steps, threshold=threshold, guides=guides)
+        passes = partial(self._denoiser, timesteps=scheduler.timesteps, settings=settings)
+        velocity = with_step_cache(self._guided(passes, texts, conditioning, settings), settings)
 
         def on_step(step: int, latents: torch.Tensor) -> torch.Tensor:
             progress.update()

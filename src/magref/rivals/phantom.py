@@ -25,8 +25,9 @@ from magref.checkpoints.published import TEXT_TOKENS, load_tokenizer, text_encod
 from magref.conditioning import Conditioning, encode_pictures, image_pixels
 from magref.errors import CheckpointError, InputError
 from magref.flow import make_scheduler
+from magref.guidance import Passes, Velocity, reference_and_text_guidance
 from magref.mechanisms import reference_pictures
-from magref.pipeline import MagrefPipeline, Velocity
+from magref.pipeline import MagrefPipeline
 from magref.settings import NEGATIVE_PROMPT, GenerationDefaults, GenerationSettings
 
 DEFAULTS = GenerationDefaults(
@@ -115,31 +116,12 @@ class PhantomPipeline(MagrefPipeline):
         return True
 
     def _guided(
-        self,
-        settings: GenerationSettings,
-        texts: list[torch.Tensor],
-        conditioning: Conditioning,
-        timesteps: torch.Tensor,
+        self, passes: Passes, texts: list[torch.Tensor], conditioning: Conditioning, settings: GenerationSettings
     ) -> Velocity:
-        """Three passes: v_neg + image scale (v_img - v_neg) + text scale (v_img,text - v_img).
-
-        v_img,text has prompt and references, v_img the negative prompt and the references, v_neg the negative prompt
-        and zeros in the references' place.
-        """
         if self.transformer.is_cache_enabled:
             raise InputError("Phantom's third pass and diffusers' step caches do not mix; call disable_cache() first")
-        if conditioning.tail is None:
-            raise ValueError("Phantom's references are the conditioning's tail")
-        empty = Conditioning(conditioning.guidance, None, torch.zeros_like(conditioning.tail))
-        with_references = self._denoiser(texts, conditioning, timesteps, settings)
-        without = self._denoiser(texts[1:], empty, timesteps, settings)
-
-        def velocity(latents: torch.Tensor, step: int) -> torch.Tensor:
-            both, image = (v.float() for v in with_references(latents, step))
-            negative = without(latents, step)[0].float()
-            return negative + self.image_guidance_scale * (image - negative) + settings.guidance_scale * (both - image)
-
-        return velocity
+        scales = {"reference_scale": self.image_guidance_scale, "text_scale": settings.guidance_scale}
+        return reference_and_text_guidance(passes, texts, conditioning, **scales)
 
 
 def transformer_part(weights: Path, config: Mapping[str, Any], dtype: torch.dtype) -> Part:

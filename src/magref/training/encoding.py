@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from magref.canvas import Canvas
-from magref.conditioning import Conditioning, build_conditioning, encode_text, encode_video
+from magref.conditioning import Conditioning, build_conditioning, encode_video
 from magref.geometry import Strides, VideoShape
 from magref.prompts import clean_prompt
 from magref.settings import Mechanism
+from magref.text import encode_text
 from magref.training.examples import blank_canvas, clip_pixels
 from magref.video import Frames
 

@@ -1,4 +1,4 @@
-"""Noise and text features that a caller may give a pipeline in place of its own: checked, and noise drawn."""
+"""The noise that sampling starts from: a seed's, a generator's, or the caller's own."""
 
 from __future__ import annotations
 
@@ -47,16 +47,3 @@ def initial_noises(
             source = generator[index] if isinstance(generator, list) else generator
         noises.append(torch.randn(size, generator=source, device=source.device))
     return noises
-
-
-def check_text_features(features: torch.Tensor | None, width: int, text_tokens: int) -> None:
-    """Raise InputError unless they are (n, width) or (1, n, width), n at most `text_tokens`; None will do."""
-    if features is None:
-        return
-    if not isinstance(features, torch.Tensor):
-        raise InputError(f"text features are a {type(features).__name__}; give a torch tensor")
-    shape = tuple(features.shape)
-    if features.ndim not in (2, 3) or shape[-1] != width or (features.ndim == 3 and shape[0] != 1):
-        raise InputError(f"text features have shape {shape}; give (n, {width}) or (1, n, {width})")
-    if shape[-2] > text_tokens:
-        raise InputError(f"{shape[-2]} text rows were given; give at most {text_tokens}")

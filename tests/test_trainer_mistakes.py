@@ -1,0 +1,131 @@
+"""What can go wrong in a training run: one sentence, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from magref.cli import main
+from magref.errors import InputError, MagrefError, OutputError, ResourceError
+from magref.training import checkpoints as checkpoints_module
+from magref.training import trainer as trainer_module
+from magref.training.checkpoints import checkpoints
+from magref.training.parallel import Team
+from magref.training.setup import prepare
+from training_data import logged, make_recipe, run, save_dataset
+
+
+def test_a_bad_sample_is_skipped_counted_and_named(base, tmp_path):
+    dataset = save_dataset(tmp_path / "discs")
+    (dataset / "clips" / "s2.mp4").write_bytes(b"no video")
+    run(make_recipe(base, dataset, "optim.steps=6"), tmp_path / "run")
+    skipped = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert {entry["sample"] for entry in skipped} == {"s2"}
+    assert logged(tmp_path / "run")[-1]["skipped"] == 1
+
+
+def test_a_bad_sample_in_a_batch_of_one_is_replaced_from_its_bucket(base, tmp_path):
+    dataset = save_dataset(tmp_path / "discs", 4)
+    for name in ("s1", "s2"):
+        (dataset / "clips" / f"{name}.mp4").write_bytes(b"no video")
+    assert run(make_recipe(base, dataset, "optim.batch=1", "optim.steps=5"), tmp_path / "run").step == 5
+
+
+def test_a_dataset_without_one_usable_sample_ends_in_a_sentence(base, tmp_path):
+    dataset = save_dataset(tmp_path / "discs", 2)
+    for clip in (dataset / "clips").iterdir():
+        clip.write_bytes(b"no video")
+    with pytest.raises(InputError, match=r"no sample like s\d can be used"):
+        run(make_recipe(base, dataset), tmp_path / "run")
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(base, dataset, tmp_path, monkeypatch):
+    genuine = trainer_module.Objective.loss
+    calls = []
+
+    def broken(self, examples, sigma=None):
+        calls.append(1)
+        loss = genuine(self, examples, sigma)
+        return loss * float("nan") if len(calls) == 3 else loss
+
+    monkeypatch.setattr(trainer_module.Objective, "loss", broken)
+    with pytest.raises(ResourceError, match="not a number at step 3; the checkpoint of step 2 is kept"):
+        run(make_recipe(base, dataset), tmp_path / "run")
+    assert [step for step, _ in checkpoints(tmp_path / "run")] == [2]
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(base, dataset, tmp_path, monkeypatch):
+    genuine = checkpoints_module.save
+
+    def full(state, **arguments):
+        if int(state["step"]) == 4:
+            raise OSError(28, "No space left on device")
+        return genuine(state, **arguments)
+
+    monkeypatch.setattr(checkpoints_module, "save", full)
+    with pytest.raises(OutputError, match=r"the disk is full; free some space \(.*step 2 is kept\)"):
+        run(make_recipe(base, dataset), tmp_path / "run")
+    monkeypatch.undo()
+    assert run(make_recipe(base, dataset), tmp_path / "run").step == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("optim.learning_rat=1", "optim.learning_rat is unknown"),
+        ("optim.steps=0", "optim.steps: input should be greater than 0"),
+        ("model.mechanism=magic", "model.mechanism: input should be 'masked', 'vanilla' or 'tokenwise'"),
+        ("steps", "is not KEY=VALUE"),
+    ],
+)
+def test_a_wrong_key_is_named(base, dataset, change, sentence):
+    with pytest.raises(InputError, match=sentence):
+        make_recipe(base, dataset, change)
+
+
+def test_a_wrong_length_names_the_nearest(base, dataset):
+    with pytest.raises(InputError, match="6 frames are not 4k\\+1; use 5 or 9"):
+        prepare(make_recipe(base, dataset, "data.frames=[6]"))
+
+
+def test_clips_that_are_too_short_are_named_and_passed_over(base, dataset, tmp_path):
+    with pytest.raises(InputError, match="no samples to train on"):
+        run(make_recipe(base, dataset, "data.frames=[81]"), tmp_path / "run")
+    assert "6 frames; 81 are the fewest" in (tmp_path / "run" / "skipped.jsonl").read_text()
+
+
+def test_more_processes_than_samples(base, dataset, tmp_path):
+    team = Team(0, 8, torch.device("cpu"))
+    from magref.training.batches import Order
+
+    with pytest.raises(InputError, match="6 samples are too few for 8 processes; use 6 at most"):
+        Order([(f"s{n}", 0) for n in range(6)], batch=1, passes=1, world=team.world, seed=0)
+
+
+def test_a_folder_that_is_no_run_is_left_alone(base, dataset, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    with pytest.raises(OutputError, match="is not empty and no run; choose another with -o"):
+        run(make_recipe(base, dataset), tmp_path / "mine")
+
+
+def test_no_dataset(base, tmp_path):
+    with pytest.raises(MagrefError, match="is no dataset"):
+        prepare(make_recipe(base, tmp_path / "none"))
+
+
+def test_compiling_without_a_compiler(base, dataset, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ResourceError, match="takes a C\\+\\+ compiler; install g\\+\\+"):
+        prepare(make_recipe(base, dataset, "optim.compile=true"))
+
+
+def test_an_unknown_recipe(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "nothing"])
+    assert ended.value.code == 2
+    recipes = "14b-32gpu, 14b-lora-1gpu, nano, nano-smoke, nano-start"
+    assert f"give a .yaml file or one of {recipes}" in capsys.readouterr().err
