@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from magref.evaluation.ablation.budget import ARMS, GROUPS, QUICK, Arm, Budget
-from magref.evaluation.ablation.measuring import BASELINES, Changes, Scored
+from magref.evaluation.ablation.measuring import BASELINES, REVERSED, Changes, Scored
 from magref.evaluation.ablation.tables import (
     MEASURES,
     WHERE_SEEN,
@@ -66,6 +66,7 @@ def _video(*identities: tuple[float | None, ...]) -> VideoScore:
 def _write(scored: Scored, arm: Arm, seed: int, videos: list[VideoScore], changes: list[float]) -> None:
     for group in GROUPS:
         _write_scores(scored.place(arm, seed, 10, group), videos)
+    _write_scores(scored.place(arm, seed, 10, REVERSED), [_video((0.3,) * 4)] * 3)
     scored.order(arm, seed).write_text(Changes(order=tuple(changes), noise=(0.5,) * len(changes)).model_dump_json())
 
 
@@ -149,7 +150,8 @@ def test_the_order_table_has_each_arm_s_change_and_a_scale_for_it(scored: Scored
     row = _row(_orders(scored, measured_arms(scored, BUDGET), BUDGET), "tokenwise")
     assert row[0].startswith("0.20 ")
     assert row[1].startswith("0.50 ")
-    assert row[2].startswith("0.50 ")
+    assert row[2].startswith("0.50, 0.30: -0.20 ")
+    assert row[3] == "0.00, 0.00: +0.00 [+0.00, +0.00]"
 
 
 @pytest.mark.parametrize("name", GROUPS)
@@ -192,7 +194,7 @@ def test_all_of_it_runs_and_goes_on_where_it_ended(tmp_path: Path, tiny_vae_base
     report = tmp_path / "out" / "ablation.md"
     written = report.read_text()
     scores = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "scores").rglob("*.json*")}
-    of_arms = len(ARMS) * (2 + len(GROUPS) + 1) * len(QUICK.seeds)
+    of_arms = len(ARMS) * (2 + len(GROUPS) + 2) * len(QUICK.seeds)
     assert len(scores) == of_arms + len(BASELINES) * len(GROUPS)
     report.unlink()
     subprocess.run(command, check=True)

@@ -12,16 +12,17 @@ from magref.evaluation.ablation.budget import GROUPS, Arm, Budget
 from magref.evaluation.ablation.training import pipelines
 from magref.evaluation.baselines import pasted, still_canvas
 from magref.evaluation.measures.score import VideoScore
-from magref.evaluation.tasks import generator, load_scores, measure, tasks
+from magref.evaluation.tasks import System, Task, generator, load_scores, measure, tasks
 from magref.geometry import VideoShape
 from magref.outputs import writing
-from magref.pipeline import MagrefPipeline
 from magref.settings import GenerationDefaults, Record
 
 EARLY = ("one", "two")
 """The groups that are measured after every mark; the others after the last one."""
 BASELINES = {"still canvas": still_canvas, "pasted": pasted}
 """What no mechanism has to beat or could: see `baselines.py`."""
+REVERSED = "two-reversed"
+"""The tasks of two subjects once more, with the same noise and the references in reverse order on the canvas."""
 
 
 class Changes(Record):
@@ -90,20 +91,22 @@ def measure_run(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:
             )
             print(f"{arm.folder(seed)} step {step}: measured {name}", flush=True)
         if step == last:
-            changes = _changes(pipeline, budget)
+            given, reverse = (
+                generator(pipeline, num_frames=budget.num_frames(GROUPS["two"]), reverse=r) for r in (False, True)
+            )
+            wanted = tasks(GROUPS["two"], budget.cases)
+            measure(reverse, wanted, scored.place(arm, seed, step, REVERSED))
+            changes = _changes(given, reverse, wanted)
             with writing(scored.order(arm, seed), overwrite=True) as temporary:
                 temporary.write_text(changes.model_dump_json(), encoding="utf-8")
 
 
-def _changes(pipeline: MagrefPipeline, budget: Budget) -> Changes:
-    group = GROUPS["two"]
-    num_frames = budget.num_frames(group)
-    given, reverse = (generator(pipeline, num_frames=num_frames, reverse=reverse) for reverse in (False, True))
+def _changes(given: System, reverse: System, wanted: list[Task]) -> Changes:
     order, noise = [], []
-    for number, task in enumerate(tasks(group, budget.cases)):
+    for number, task in enumerate(wanted):
         video = given(task, number)[0]
         order.append(_difference(video, reverse(task, number)[0]))
-        noise.append(_difference(video, given(task, number + budget.cases)[0]))
+        noise.append(_difference(video, given(task, number + len(wanted))[0]))
     return Changes(order=tuple(order), noise=tuple(noise))
 
 

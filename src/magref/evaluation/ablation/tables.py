@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from magref.evaluation.ablation.budget import ARMS, GROUPS, Arm, Budget
-from magref.evaluation.ablation.measuring import BASELINES, Scored
+from magref.evaluation.ablation.measuring import BASELINES, REVERSED, Scored
 from magref.evaluation.ablation.training import tokens, training_flops
 from magref.evaluation.measures.score import SubjectScore, VideoScore
 from magref.evaluation.statistics import Mean, mean_of
@@ -162,16 +162,23 @@ def _over_steps(scored: Scored, arms: dict[Arm, list[int]], folder: Path, budget
 
 
 def _orders(scored: Scored, arms: dict[Arm, list[int]], budget: Budget) -> str:
-    rows = []
+    """What reversing the references changes: the pixels, beside what other noise changes; then what is measured."""
+    rows, compared = [], ("identity", "motion right")
     for arm, seeds in arms.items():
         changes = [scored.changes(arm, seed) for seed in seeds]
         order, noise = (
             mean_of([list(each) for each in zip(*values, strict=True)])
             for values in ([c.order for c in changes], [c.noise for c in changes])
         )
-        identity = mean_over_seeds(pooled(scored, arm, seeds, budget.marks[-1], "two"), MEASURES["identity"])
-        rows.append([arm.name, order.short(), noise.short(), identity.short()])
-    return _table(["change of the video", "by reversing the references", "by other noise", "identity, two"], rows)
+        given, reverse = (pooled(scored, arm, seeds, budget.marks[-1], group) for group in ("two", REVERSED))
+        cells = [order.short(), noise.short()]
+        for name in compared:
+            both = (mean_over_seeds(runs, MEASURES[name]).value for runs in (given, reverse))
+            change, _ = _differences(reverse, given, MEASURES[name])
+            cells.append(", ".join(f"{value:.2f}" for value in both) + f": {change.short('+.2f')}")
+        rows.append([arm.name, *cells])
+    pixels = ["pixels change by reversing the references", "by other noise"]
+    return _table(["", *pixels, *(f"{name}: as given, reversed, change" for name in compared)], rows)
 
 
 def _drift(scored: Scored, arms: dict[Arm, list[int]], budget: Budget) -> str:
