@@ -19,7 +19,7 @@ from magref.flow import TRAIN_TIMESTEPS, add_noise
 from magref.placement import choose_dtype
 from magref.synthetic.samples import SampleSettings, write_samples
 from magref.training.batches import Loader
-from magref.training.encoding import caption_features, stack_conditioning
+from magref.training.encoding import pad_texts, stack_conditioning
 from magref.training.objective import Example, _draw
 from magref.training.parallel import Team
 from magref.training.recipe import Recipe, read_recipe
@@ -90,14 +90,12 @@ def plain_loss(run: Run, examples: list[Example]) -> torch.Tensor:
     drawn = [_draw(example, run.setting.defaults.flow_shift, run.recipe.objective.level_spread) for example in examples]
     noise, sigmas = torch.cat([n for n, _ in drawn]), torch.cat([s for _, s in drawn])
     guidance = stack_conditioning([example.conditioning for example in examples]).guidance
-    captions = [str(example.text) for example in examples]
+    texts = [example.text for example in examples if isinstance(example.text, torch.Tensor)]
     with torch.autocast("cpu", torch.bfloat16, enabled=run.objective.bf16):
         predicted = run.transformer(
             hidden_states=torch.cat([add_noise(clean, noise, sigmas), guidance], dim=1),
             timestep=sigmas * TRAIN_TIMESTEPS,
-            encoder_hidden_states=caption_features(
-                captions, run.encoders.tokenizer, run.objective.text_encoder, run.encoders.text_tokens
-            ),
+            encoder_hidden_states=pad_texts(texts, run.encoders.text_tokens),
             return_dict=False,
         )[0]
     return torch.nn.functional.mse_loss(predicted.float(), noise - clean)
@@ -105,7 +103,6 @@ def plain_loss(run: Run, examples: list[Example]) -> torch.Tensor:
 
 def make_recipe(folder: Path, batch: int, *, compiled: bool) -> Recipe:
     changes = {
-        "model.text_encoder": "true",
         "data.dataset": folder / "world",
         "data.cache": folder / "latents",
         "data.canvases": 1,

@@ -9,23 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from magref.errors import InputError, OutputError
+from magref.evaluation.ablation.__main__ import run
 from magref.evaluation.ablation.budget import ARMS, GROUPS, QUICK, Arm, Budget
-from magref.evaluation.ablation.measuring import BASELINES, REVERSED, Changes, Scored
+from magref.evaluation.ablation.measuring import BASELINES, EARLY, REVERSED, Changes, Scored
 from magref.evaluation.ablation.tables import (
     MEASURES,
-    WHERE_SEEN,
+    UNPAIRED,
     _drift,
     _group_table,
     _orders,
+    _over_steps,
     _pairs,
     measured_arms,
     quarters,
 )
 from magref.evaluation.measures.score import SubjectScore, VideoScore
-from magref.evaluation.tasks import Task, load_scores, tasks
+from magref.evaluation.stages import averaged_models, claim
+from magref.evaluation.tasks import Task, generator, load_scores, tasks
 from magref.references import open_references
-from magref.synthetic.plans import WorldConfig, plan_scene
-from magref.training.nano import make_text, write_base
+from magref.settings import GenerationDefaults
+from magref.synthetic.plans import STAGED, plan_scene
+from magref.training.recipe import read_recipe
+from tiny_pipeline import make_pipeline
 
 BUDGET = Budget(marks=(10,), seeds=(0, 1), cases=3)
 
@@ -96,7 +102,7 @@ def _row(table: str, name: str) -> list[str]:
     return [cell.strip() for cell in line.split("|")[2:-1]]
 
 
-COLUMNS = [*MEASURES, *WHERE_SEEN]
+COLUMNS = [*MEASURES, *UNPAIRED]
 
 
 def test_a_table_pools_the_seeds_and_shows_each(scored: Scored) -> None:
@@ -133,6 +139,24 @@ def test_what_the_seeds_do_not_agree_on_is_not_bold(scored: Scored) -> None:
     assert cell == "-0.10 [-0.10, -0.10]"
 
 
+def test_a_seed_that_shows_no_difference_agrees_with_none(scored: Scored) -> None:
+    for direction in (-1, 1):
+        for seed, level in ((0, 0.8), (1, 0.6 + 0.2 * direction)):
+            _write_scores(
+                scored.place(ARMS[2], seed, 10, "one"), [_video((level + 0.05, level, level, level - 0.05))] * 3
+            )
+        column = list(MEASURES).index("identity")
+        cell = _row(_pairs(scored, measured_arms(scored, BUDGET), BUDGET, "one"), "tokenwise")[column]
+        assert cell == f"{0.1 * direction:+.2f} [{0.1 * direction:+.2f}, {0.1 * direction:+.2f}]"
+
+
+def test_over_steps_differences_are_of_pairs(scored: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("magref.evaluation.ablation.tables.training_flops", lambda arm, folder, budget, step: 2e13)
+    table = _over_steps(scored, measured_arms(scored, BUDGET), scored.folder, BUDGET, "one")
+    assert _row(table, "masked")[:3] == ["10", "2e+13", ""]
+    assert _row(table, "tokenwise")[2] == "**-0.20 [-0.20, -0.20]**"
+
+
 def test_what_is_not_measured_to_its_end_is_left_out(scored: Scored) -> None:
     scored.order(ARMS[3], 1).unlink()
     scored.order(ARMS[2], 0).unlink()
@@ -166,11 +190,10 @@ def test_tasks_are_what_their_group_says_and_always_the_same(name: str) -> None:
 
 
 def test_no_task_is_in_the_training_data() -> None:
-    config = WorldConfig()
     trained = {
         plan_scene(index, frames=5, height=64, width=96, seed=seed, split="train", config=config).caption.text
-        for index in range(200)
-        for seed in (0, 1)
+        for index in range(300)
+        for seed, config in enumerate(STAGED.model_copy(update={"pictures": share}) for share in (0.5, 0.0))
     }
     assert not trained & {task.caption for group in GROUPS.values() for task in tasks(group, 5)}
 
@@ -187,14 +210,41 @@ def _pixels(task: Task) -> list[bytes]:
     return [np.asarray(opened.rgb).tobytes() for opened in open_references(task.references)]
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="choose another folder"):
+        run(tmp_path, QUICK)
+    run_budgets = tmp_path / "begun"
+    claim(run_budgets, {"budget": str(QUICK)})
+    with pytest.raises(OutputError, match="made with other budget"):
+        run(run_budgets, Budget())
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["begun", "made_with.json", "notes.txt"]
+
+
+def test_a_mark_whose_checkpoint_is_gone_is_told(tmp_path: Path) -> None:
+    recipe = read_recipe("nano-smoke", ["optim.steps=4"])
+    with pytest.raises(InputError, match="no checkpoint of step 2 any more; remove it and train it again"):
+        next(averaged_models(recipe, tmp_path, (2, 4, 8)))
+
+
+def test_a_background_is_no_layout_that_is_left() -> None:
+    """Neither for the vanilla mask, which is given it as a picture of its own."""
+    size = GenerationDefaults(height=32, width=48, num_frames=9, num_inference_steps=1, drop_frames=0)
+    system = generator(make_pipeline(generation_defaults=size.model_copy(update={"mechanism": "vanilla"}).model_dump()))
+    (task,) = tasks(GROUPS["background"], 1)
+    _, case = system(task, 0)
+    assert len(task.references) == 2
+    assert len(case.given) == 1
+
+
 @pytest.mark.slow
-def test_all_of_it_runs_and_goes_on_where_it_ended(tmp_path: Path, tiny_vae_base: Path) -> None:
-    command = [sys.executable, "-m", "magref.evaluation.ablation", str(tiny_vae_base), str(tmp_path / "out"), "--quick"]
+def test_all_of_it_runs_and_goes_on_where_it_ended(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "magref.evaluation.ablation", str(tmp_path / "out"), "--quick"]
     subprocess.run(command, check=True)
     report = tmp_path / "out" / "ablation.md"
     written = report.read_text()
     scores = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "scores").rglob("*.json*")}
-    of_arms = len(ARMS) * (2 + len(GROUPS) + 2) * len(QUICK.seeds)
+    of_arms = len(ARMS) * (len(EARLY) + len(GROUPS) + 2) * len(QUICK.seeds)
     assert len(scores) == of_arms + len(BASELINES) * len(GROUPS)
     report.unlink()
     subprocess.run(command, check=True)
@@ -202,11 +252,3 @@ def test_all_of_it_runs_and_goes_on_where_it_ended(tmp_path: Path, tiny_vae_base
     assert all(path.stat().st_mtime_ns == then for path, then in scores.items())
     for name in ("curves", "drift", *(f"frames-{group}" for group in GROUPS)):
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 1000
-
-
-@pytest.fixture
-def tiny_vae_base(tmp_path: Path) -> Path:
-    from magref.pipeline import MagrefPipeline
-
-    write_base(MagrefPipeline.from_pretrained().vae, *make_text(2), tmp_path / "base", layers=2, heads=2)
-    return tmp_path / "base"

@@ -106,7 +106,7 @@ def recipe_of(size: Size, folder: Path, budget: Budget) -> Recipe:
         "validation.samples=64",
         "validation.videos=0",
         f"save_every={budget.every}",
-        f"keep={size.steps // budget.every}",
+        f"keep={size.steps}",
         *budget.changes,
     ]
     return read_recipe("nano", changes)

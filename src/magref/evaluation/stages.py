@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from magref.errors import OutputError
+from magref.errors import InputError, OutputError
 from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
 from magref.training.checkpoints import checkpoints
@@ -49,10 +49,16 @@ def finish(run: Finished) -> None:
 
 
 def averaged_models(recipe: Recipe, place: Path, marks: Collection[int]) -> Iterator[tuple[int, MagrefPipeline]]:
-    """The averaged model after each of the steps `marks` of the run at `place` that has a checkpoint, in order.
+    """The averaged model after each of the steps `marks` that the recipe has, of the run at `place`, in order.
 
     Each pipeline is good until the next one is asked for.
+
+    Raises:
+        InputError: a checkpoint is gone.
     """
+    kept = {step for step, _ in checkpoints(place)}
+    if gone := {mark for mark in marks if mark <= recipe.optim.steps} - kept:
+        raise InputError(f"{place} has no checkpoint of step {min(gone)} any more; remove it and train it again")
     run = Run(prepare(recipe), place, Team(0, 1, torch.device("cpu")))
     try:
         for step, _ in checkpoints(place):

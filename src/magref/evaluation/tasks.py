@@ -119,7 +119,10 @@ def generator(pipeline: MagrefPipeline, *, num_frames: int | None = None, revers
         )
         mechanism = pipeline.defaults.mechanism
         given = [] if mechanism == "masked" else reference_pictures(out.canvas, fill_background=mechanism == "vanilla")
-        case = replace(task.case, canvas=out.canvas.image, pictures=tuple(given))
+        roles = [reference.role for reference in out.canvas.by_cell()]
+        # A background's picture is what the video is to show; it is no layout that should have gone.
+        pictures = tuple(each for each, role in zip(given, roles, strict=True) if role != "background")
+        case = replace(task.case, canvas=out.canvas.image, pictures=pictures)
         return (out.frames * 255).round().astype(np.uint8), case
 
     return generate

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from magref.evaluation.ablation.budget import GROUPS, Arm, Budget
-from magref.evaluation.ablation.measuring import Scored
+from magref.evaluation.ablation.measuring import EARLY, Scored
 from magref.evaluation.ablation.tables import (
     MEASURES,
     TITLES,
@@ -44,9 +44,9 @@ def draw_figures(folder: Path, budget: Budget) -> None:
 
 
 def _curves(scored: Scored, arms: dict[Arm, list[int]], folder: Path, budget: Budget) -> Figure:
-    """Identity against steps and against FLOPs, for one and two subjects, with intervals."""
-    figure, axes = pyplot().subplots(2, 2, figsize=(9, 6), sharey="row", layout="constrained")
-    for row, group in enumerate(("one", "two")):
+    """Identity against steps and against FLOPs, with intervals."""
+    figure, axes = pyplot().subplots(len(EARLY), 2, figsize=(9, 3 * len(EARLY)), sharey="row", layout="constrained")
+    for row, group in enumerate(EARLY):
         for (arm, seeds), colour in zip(arms.items(), _COLOURS, strict=False):
             means = [
                 mean_over_seeds(pooled(scored, arm, seeds, step, group), MEASURES["identity"]) for step in budget.marks
@@ -54,9 +54,10 @@ def _curves(scored: Scored, arms: dict[Arm, list[int]], folder: Path, budget: Bu
             flops = [training_flops(arm, folder, budget, step) for step in budget.marks]
             for axis, x in zip(axes[row], (budget.marks, flops), strict=True):
                 _line(axis, x, means, colour, arm.name)
-        axes[row][0].set_ylabel(f"identity, {group} subject{'s' if group == 'two' else ''}")
-    axes[1][0].set_xlabel("steps")
-    axes[1][1].set_xlabel("training FLOP")
+        axes[row][0].set_ylabel("identity")
+        axes[row][0].set_title(TITLES[group], fontsize=10, loc="left")
+    axes[-1][0].set_xlabel("steps")
+    axes[-1][1].set_xlabel("training FLOP")
     axes[0][0].legend(frameon=False, fontsize=9)
     for axis in axes.flat:
         plain(axis)

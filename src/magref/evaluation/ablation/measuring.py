@@ -17,7 +17,7 @@ from magref.geometry import VideoShape
 from magref.outputs import writing
 from magref.settings import GenerationDefaults, Record
 
-EARLY = ("one", "two")
+EARLY = ("one", "two", "three", "background")
 """The groups that are measured after every mark; the others after the last one."""
 BASELINES = {"still canvas": still_canvas, "pasted": pasted}
 """What no mechanism has to beat or could: see `baselines.py`."""

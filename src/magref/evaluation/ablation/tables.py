@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from magref.evaluation.ablation.budget import ARMS, GROUPS, Arm, Budget
-from magref.evaluation.ablation.measuring import BASELINES, REVERSED, Scored
+from magref.evaluation.ablation.measuring import BASELINES, EARLY, REVERSED, Scored
 from magref.evaluation.ablation.training import tokens, training_flops
 from magref.evaluation.measures.score import SubjectScore, VideoScore
 from magref.evaluation.statistics import Mean, mean_of
@@ -38,14 +40,16 @@ MEASURES: dict[str, Measure] = {
     "motion right": _of_subjects(lambda subject: bool(subject.motion_right)),
     "count right": lambda video: [video.count_right],
     "background": lambda video: [video.background],
-    "layout left": lambda video: [video.layout_left],
 }
 """See `docs/measures.md`; but whom nobody finds has identity 0, is not nearest and does not move right: else a
 mechanism that loses its subjects would be judged by those that it keeps."""
-WHERE_SEEN: dict[str, Measure] = {
+UNPAIRED: dict[str, Measure] = {
+    "layout left": lambda video: [video.layout_left],
     "identity where seen": _of_subjects(lambda subject: subject.identity),
     "constancy": _of_subjects(lambda subject: subject.constancy),
 }
+"""What gives no difference between mechanisms: masked guidance has one canvas whose layout can be left, the rivals one
+picture for each reference, of which the most similar counts; and each mechanism loses other subjects."""
 
 TITLES = {
     "one": "One subject",
@@ -65,7 +69,11 @@ def report(folder: Path, budget: Budget) -> str:
     for group in GROUPS:
         parts.append(f"## {TITLES[group]}\n\n" + _group_table(scored, arms, budget, group))
         parts.append("Differences from masked guidance:\n\n" + _pairs(scored, arms, budget, group))
-    parts.append("## Against training\n\n" + _over_steps(scored, arms, folder, budget))
+    parts.append("## Against training")
+    parts.extend(
+        f"### {TITLES[group]}, against training\n\n" + _over_steps(scored, arms, folder, budget, group)
+        for group in EARLY
+    )
     parts.append("## Order on the canvas\n\n" + _orders(scored, arms, budget))
     parts.append("## Drift\n\n" + _drift(scored, arms, budget))
     return "\n\n".join(parts) + "\n"
@@ -88,7 +96,7 @@ def pooled(scored: Scored, arm: Arm, seeds: Sequence[int], step: int, group: str
 
 
 def _group_table(scored: Scored, arms: dict[Arm, list[int]], budget: Budget, group: str) -> str:
-    measures = MEASURES | WHERE_SEEN
+    measures = MEASURES | UNPAIRED
     rows = []
     for arm, seeds in arms.items():
         runs = pooled(scored, arm, seeds, budget.marks[-1], group)
@@ -134,10 +142,10 @@ def _minus(theirs: Values, ours: Values) -> list[float]:
 
 
 def _marked(mean: Mean, seeds: Sequence[Mean]) -> str:
-    signs = {(seed.value or 0.0) > 0 for seed in seeds}
+    signs = {float(np.sign(seed.value or 0.0)) for seed in seeds}
     certain = mean.low is not None and mean.high is not None and (mean.low > 0 or mean.high < 0)
     text = mean.short("+.2f")
-    return f"**{text}**" if certain and len(seeds) > 1 and len(signs) == 1 else text
+    return f"**{text}**" if certain and len(seeds) > 1 and signs in ({-1.0}, {1.0}) else text
 
 
 def _costs(arms: dict[Arm, list[int]], folder: Path, budget: Budget) -> str:
@@ -148,17 +156,19 @@ def _costs(arms: dict[Arm, list[int]], folder: Path, budget: Budget) -> str:
     return _table(["", "tokens of an example, on average", f"FLOP of {budget.marks[-1]} steps"], rows)
 
 
-def _over_steps(scored: Scored, arms: dict[Arm, list[int]], folder: Path, budget: Budget) -> str:
-    columns = [(group, name) for group in ("one", "two") for name in ("identity", "nearest", "motion right")]
+def _over_steps(scored: Scored, arms: dict[Arm, list[int]], folder: Path, budget: Budget, group: str) -> str:
+    """After each mark, with identity's difference from masked guidance: of equal step, task and seed."""
+    first = next(iter(arms))
     rows = []
     for arm, seeds in arms.items():
+        shared = [seed for seed in seeds if seed in arms[first]]
         for step in budget.marks:
-            cells = [
-                mean_over_seeds(pooled(scored, arm, seeds, step, group), MEASURES[name]).short()
-                for group, name in columns
-            ]
-            rows.append([arm.name, str(step), f"{training_flops(arm, folder, budget, step):.3g}", *cells])
-    return _table(["", "steps", "FLOP", *(f"{name}, {group}" for group, name in columns)], rows)
+            runs = pooled(scored, arm, seeds, step, group)
+            own, theirs = (pooled(scored, each, shared, step, group) for each in (first, arm))
+            difference = "" if arm == first else _marked(*_differences(theirs, own, MEASURES["identity"]))
+            means = [mean_over_seeds(runs, measure).short() for measure in MEASURES.values()]
+            rows.append([arm.name, str(step), f"{training_flops(arm, folder, budget, step):.3g}", difference, *means])
+    return _table(["", "steps", "FLOP", "identity, from masked guidance", *MEASURES], rows)
 
 
 def _orders(scored: Scored, arms: dict[Arm, list[int]], budget: Budget) -> str:

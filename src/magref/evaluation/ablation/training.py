@@ -6,19 +6,31 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from magref.checkpoints.layout import MODEL_INDEX
 from magref.evaluation.ablation.budget import Arm, Budget
 from magref.evaluation.stages import averaged_models, finish
 from magref.pipeline import MagrefPipeline
 from magref.sizes import forward_flops
 from magref.synthetic.plans import STAGED
 from magref.synthetic.samples import SampleSettings, write_samples
+from magref.training.nano import write_base
 from magref.training.recipe import Recipe, parse_recipe
 from magref.training.setup import make_cache, prepare
 from magref.training.trainer import Report, train
 
 _LEVELS = "{flow_shift: 20, level_spread: 2}"
 """Many of the highest noise levels, where words decide, and enough of the low ones, where details come."""
+
+
+def make_base(folder: Path) -> Path:
+    """The embedded model's autoencoder and text encoder, with a transformer of its size and random weights."""
+    base = folder / "base"
+    if not (base / MODEL_INDEX).exists():
+        embedded = MagrefPipeline.from_pretrained()
+        write_base(embedded.vae.to(torch.bfloat16), embedded.tokenizer, embedded.text_encoder, base)
+    return base
 
 
 def make_worlds(folder: Path, budget: Budget) -> None:
@@ -73,7 +85,7 @@ optim: {{steps: {budget.steps}, learning_rate: 1e-3, {_same(budget)}}}
 objective: {_LEVELS}
 validation: {{every: {every}, samples: 16, videos: 0}}
 save_every: {every}
-keep: {budget.steps // every}
+keep: {budget.steps}
 seed: {seed}
 """,
         f"of {arm.folder(seed)}",
