@@ -174,6 +174,14 @@ def test_memory_grows_with_the_tokens():
     assert small.decode == large.decode  # piece by piece
 
 
+def test_token_wise_references_are_counted():
+    tokenwise = DEFAULTS.model_copy(update={"mechanism": "tokenwise"})
+    plain, longer = (predict(SHALLOW, settings, CARDS[:1], GPUS["h200"])[0] for settings in (DEFAULTS, tokenwise))
+    assert longer.memory.working.step == pytest.approx(25 / 21 * plain.memory.working.step, rel=0.05)
+    assert 25 / 21 < longer.step_s / plain.step_s < (25 / 21) ** 2
+    assert longer.memory.working.decode == plain.memory.working.decode
+
+
 def test_what_was_measured_on_a_card_is_told_for_that_card(tmp_path):
     row = {"what": "guided step", "ours": "ours", "ours_s": 4.9}
     rows = [row, {**row, "ours": "ours, fp8", "ours_s": None}, {**row, "what": "one block"}]

@@ -18,12 +18,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPImageProcessor
 
-from magref import MagrefOutput, Reference
+from magref import MagrefOutput, MagrefPipeline, Reference
 from magref.checkpoints.layout import TRANSFORMER
 from magref.conditioning import decode_latents, encode_video, image_pixels, latent_statistics
 from magref.errors import CheckpointError, InputError
 from magref.flow import make_scheduler
 from magref.mechanisms import letterboxed
+from magref.models import find_model
 from magref.references import open_references
 from magref.rivals import PhantomPipeline, SkyReelsA2Pipeline
 from magref.rivals.skyreels_a2 import clip_picture, cropped, padded
@@ -96,6 +97,28 @@ def test_a2_runs_and_drops_twelve_frames(a2, count):
     assert (out.settings.mechanism, out.settings.fps) == ("vanilla", 15.0)
     assert len(out.canvas.references) == count
     assert a2.defaults.num_inference_steps == 50
+
+
+def test_a2_is_not_taken_for_another_model(a2_folder, a2, tmp_path):
+    a2.save_pretrained(tmp_path / "saved")
+    for folder in (a2_folder, tmp_path / "saved"):
+        for load in (find_model, MagrefPipeline.from_pretrained, PhantomPipeline.from_pretrained):
+            with pytest.raises(CheckpointError, match=r"is a model of SkyReelsA2Pipeline.*magref\.rivals\.SkyReelsA2"):
+                load(folder)
+    assert SkyReelsA2Pipeline.from_pretrained(tmp_path / "saved").defaults == a2.defaults
+
+
+def test_a2_needs_the_seed_beside_a_generator(a2):
+    """Without it, the sample of the references' latents would be another one each time."""
+    generator = torch.Generator().manual_seed(1)
+    small = {name: value for name, value in SMALL.items() if name != "seed"}
+    with pytest.raises(InputError, match="give a seed beside the noise"):
+        a2(PROMPT, REFS[:1], generator=generator, **small)
+
+
+def test_rivals_have_no_region_mask(a2):
+    with pytest.raises(InputError, match="mask alpha is for masked guidance, and this model is vanilla; drop it"):
+        a2(PROMPT, REFS[:1], mask="alpha", **SMALL)
 
 
 def naive_a2(pipe, noise: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -10,7 +10,7 @@ import functools
 import json
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ _EVEN = 3
 """The latent frame from which on encoding takes evenly more memory and work."""
 _TILED_COPIES = 7
 """Of the video in float32, which encoding in tiles holds beside the tile in work; counted for Wan2.1's VAE."""
+TAIL_FRAMES = 4
+"""References that a token-wise model is counted with; Phantom takes no more."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def predict(
         measured = measured_steps(gpu)
     costs = []
     for preset in presets:
-        working, coding = count_working(sizes, shape, preset, guided=settings.guidance_scale != 1, element=element)
+        guided = settings.guidance_scale != 1
+        working, coding = count_working(sizes, shape, preset, guided=guided, element=element, tail=_tail(settings))
         memory = needed_memory(sizes, preset, working, element)
         step_s = None if gpu is None else _step_s(sizes, settings, preset, gpu)
         video_s = None
@@ -154,12 +157,15 @@ def measured_steps(gpu: Gpu | None, folder: Path = RESULTS) -> dict[Quantization
 
 
 def count_working(
-    sizes: Sizes, shape: VideoShape, preset: Preset, *, guided: bool, element: int
+    sizes: Sizes, shape: VideoShape, preset: Preset, *, guided: bool, element: int, tail: int = 0
 ) -> tuple[Working, float]:
-    """Memory beside the weights at each stage, and the work of encoding the canvas and decoding the video, in FLOP."""
+    """Memory beside the weights at each stage, and the work of encoding the canvas and decoding the video, in FLOP.
+
+    `tail` is the latent frames that token-wise concatenation puts behind the video's.
+    """
     plain = "transformer" in preset.streamed  # hooks take the fast path's place
     latent = shape.latent(sizes.strides)
-    step = _step_use(_key(sizes.config), latent, sizes.defaults.text_tokens, guided, plain, element)
+    step = _step_use(_key(sizes.config), latent, tail, sizes.defaults.text_tokens, guided, plain, element)
     encode, decode = _coding_uses(_key(sizes.vae_config), shape, sizes.strides, preset.tile_vae, element == 2)
     return Working(encode.peak_bytes, step.peak_bytes, decode.peak_bytes), float(encode.flops + decode.flops)
 
@@ -198,10 +204,16 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.3g} h"
 
 
+def _tail(settings: GenerationDefaults) -> int:
+    """The latent frames behind the video's own: one for each reference, whose number is not known yet."""
+    return TAIL_FRAMES if settings.mechanism == "tokenwise" else 0
+
+
 def _step_s(sizes: Sizes, settings: GenerationDefaults, preset: Preset, gpu: Gpu) -> float:
     """Of one sampling step: its passes through the transformer, or through the wire where that takes longer."""
     shape = VideoShape(settings.num_frames, settings.height, settings.width)
-    tokens = shape.latent(sizes.strides).tokens(sizes.strides)
+    latent = shape.latent(sizes.strides)
+    tokens = replace(latent, frames=latent.frames + _tail(settings)).tokens(sizes.strides)
     linear = linear_flops(sizes.config, tokens, settings.text_tokens)
     attention = forward_flops(sizes.config, tokens, settings.text_tokens) - linear
     if gpu.fp8 and preset.quantize == "fp8":
@@ -223,14 +235,18 @@ def _transformer(config: str, dtype: torch.dtype) -> Any:
 
 
 @functools.cache
-def _step_use(config: str, latent: LatentShape, text_tokens: int, guided: bool, plain: bool, element: int) -> Use:
+def _step_use(
+    config: str, latent: LatentShape, tail: int, text_tokens: int, guided: bool, plain: bool, element: int
+) -> Use:
     """Of one step, and of what is computed once before; texts as long as they may be."""
     sizes = json.loads(config)
     dtype = torch.bfloat16 if element == 2 else torch.float32
     transformer = _transformer(config, dtype)
     size = (latent.frames, latent.height, latent.width)
     channels = sizes["out_channels"]
-    guidance = torch.empty(1, sizes["in_channels"] - channels, *size, dtype=dtype, device=_META)
+    whole = (latent.frames + tail, latent.height, latent.width)
+    guidance = torch.empty(1, sizes["in_channels"] - channels, *whole, dtype=dtype, device=_META)
+    references = None if tail == 0 else torch.empty(1, channels, tail, *size[1:], dtype=dtype, device=_META)
     image = None
     if sizes.get("image_dim"):
         image = torch.empty(1, IMAGE_TOKENS, sizes["image_dim"], dtype=dtype, device=_META)
@@ -240,7 +256,8 @@ def _step_use(config: str, latent: LatentShape, text_tokens: int, guided: bool, 
     def step() -> None:
         timesteps = torch.zeros(1, dtype=torch.long, device=_META)
         texts = [text] * (2 if guided else 1)
-        denoiser = kind(transformer, texts, Conditioning(guidance, image), timesteps, text_tokens=text_tokens)
+        conditioning = Conditioning(guidance, image, references)
+        denoiser = kind(transformer, texts, conditioning, timesteps, text_tokens=text_tokens)
         denoiser(torch.empty(1, channels, *size, device=_META), 0)
 
     return use_of(step)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 EMBEDDED_NAME = "magref-nano"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded" / EMBEDDED_NAME
 
+_RIVALS = {name: name for name in ("SkyReelsA2Pipeline", "PhantomPipeline")} | {"A2Pipeline": "SkyReelsA2Pipeline"}
+"""The class names that rivals' folders state, and the pipelines here that are theirs."""
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*")
 
 
@@ -123,7 +125,19 @@ def transformer_shapes(model: Model) -> dict[str, tuple[int, ...]]:
 
 def _diffusers_model(name: str, folder: Path) -> Model:
     layout.check_diffusers(folder)
+    check_pipeline(folder)
     return Model(name, folder, "diffusers", stored_defaults(folder), stored_strides(folder))
+
+
+def check_pipeline(folder: Path, wanted: str = "MagrefPipeline") -> None:
+    """Raise CheckpointError where a folder's model is sampled by the rules of another pipeline than `wanted`."""
+    stored = read_json(folder / layout.MODEL_INDEX).get("_class_name")
+    rival = _RIVALS.get(str(stored), wanted)
+    if rival != wanted:
+        raise CheckpointError(
+            f"{folder} is a model of {rival}, which has its own rules; load it with magref.rivals.{rival}, or see "
+            "magref bench run --help"
+        )
 
 
 def _hub_model(name: str) -> Model:

@@ -32,7 +32,7 @@ from magref.flow import make_scheduler, sample
 from magref.frames import FrameStream
 from magref.geometry import Strides, VideoShape
 from magref.guidance import Passes, Velocity, text_guidance, with_step_cache
-from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME, check_hub_id
+from magref.models import EMBEDDED_FOLDER, EMBEDDED_NAME, check_hub_id, check_pipeline
 from magref.noise import initial_noises
 from magref.parallel import Denoise, Spread, first_seed, shard_text_encoder
 from magref.placement import choose_device, choose_dtype, loading_dtype
@@ -88,6 +88,8 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
     most_references: ClassVar[int] = MAX_REFERENCES
     _guides_by_text_alone: ClassVar[bool] = True
     """Whether steps without guidance are steps of one pass."""
+    _samples_references: ClassVar[bool] = False
+    """Whether the references' latents are drawn too, by the seed."""
 
     def __init__(
         self,
@@ -131,6 +133,7 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
         location = Path(os.path.expanduser(pretrained_model_name_or_path))
         dtype = kwargs.pop("torch_dtype", None) or kwargs.pop("dtype", None)
         if location.is_dir():
+            check_pipeline(location, cls.__name__)
             check_components(location, cls._check_channels)
             dtype = dtype or {part: loading_dtype(stored) for part, stored in stored_dtypes(location).items()}
         else:
@@ -296,6 +299,8 @@ class MagrefPipeline(DiffusionPipeline, WanLoraLoaderMixin):
             settings = settings.model_copy(update={"seed": agreed})
         if not self._guides_by_text_alone and settings.savings.guidance_interval != (0.0, 1.0):
             raise InputError(f"{type(self).__name__} guides by more than text, at every step; leave out the interval")
+        if self._samples_references and seed is None and (generator is not None or latents is not None):
+            raise InputError(f"{type(self).__name__} draws the references' latents too; give a seed beside the noise")
         if output_type not in ("pil", "np", "pt", "latent"):
             raise InputError(f"output type {output_type!r} is unknown; use pil, np, pt or latent")
         shape = f"{settings.width}x{settings.height}, {settings.num_frames} frames"

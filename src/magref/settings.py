@@ -129,6 +129,10 @@ def resolve_settings(
         raise InputError(f"guidance scale {values['guidance_scale']} is negative; use 0 or more (1 turns it off)")
     if values["flow_shift"] <= 0:
         raise InputError(f"flow shift {values['flow_shift']} is not positive; use 1 to 10")
+    if values.get("mask", "rectangle") != "rectangle" and values["mechanism"] != "masked":
+        raise InputError(
+            f"mask {values['mask']} is for masked guidance, and this model is {values['mechanism']}; drop it"
+        )
     if not 0 <= seed < 2**63:
         raise InputError(f"seed {seed} is out of range; use 0 to 2**63 - 1")
     if values["fps"] <= 0:

@@ -58,6 +58,7 @@ class SkyReelsA2Pipeline(MagrefPipeline):
     """
 
     most_references: ClassVar[int] = 3
+    _samples_references: ClassVar[bool] = True
 
     def __init__(
         self,
