@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from magref.errors import InputError, OutputError
 from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
+from magref.placement import choose_dtype
 from magref.training.checkpoints import checkpoints
 from magref.training.parallel import Team
 from magref.training.recipe import Recipe
@@ -51,7 +53,7 @@ def finish(run: Finished) -> None:
 def averaged_models(recipe: Recipe, place: Path, marks: Collection[int]) -> Iterator[tuple[int, MagrefPipeline]]:
     """The averaged model after each of the steps `marks` that the recipe has, of the run at `place`, in order.
 
-    Each pipeline is good until the next one is asked for.
+    Stored and loaded again, in the precision that generation takes on this CPU.
 
     Raises:
         InputError: a checkpoint is gone.
@@ -64,8 +66,10 @@ def averaged_models(recipe: Recipe, place: Path, marks: Collection[int]) -> Iter
         for step, _ in checkpoints(place):
             if step in marks:
                 run.restore(step)
-                with run.averaged(), run.pipeline() as pipeline, torch.no_grad():
-                    run.models.eval()
-                    yield step, pipeline
+                with run.averaged(), run.pipeline() as pipeline, tempfile.TemporaryDirectory() as folder:
+                    pipeline.save_pretrained(folder)
+                    made = MagrefPipeline.from_pretrained(folder, torch_dtype=choose_dtype(torch.device("cpu")))
+                made.set_progress_bar_config(disable=True)
+                yield step, made
     finally:
         run.close()

@@ -12,7 +12,7 @@ from magref.evaluation.ablation.budget import GROUPS, Arm, Budget
 from magref.evaluation.ablation.training import pipelines
 from magref.evaluation.baselines import pasted, still_canvas
 from magref.evaluation.measures.score import VideoScore
-from magref.evaluation.tasks import System, Task, generator, load_scores, measure, tasks
+from magref.evaluation.tasks import Made, System, Task, generator, load_scores, measure, tasks
 from magref.geometry import VideoShape
 from magref.outputs import writing
 from magref.settings import GenerationDefaults, Record
@@ -80,10 +80,14 @@ def measure_run(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:
     if scored.order(arm, seed).exists():
         return
     for step, pipeline in pipelines(arm, seed, folder, budget):
+        pair = tasks(GROUPS["two"], budget.cases)
+        given, reverse = (
+            _once(generator(pipeline, num_frames=budget.num_frames(GROUPS["two"]), reverse=r)) for r in (False, True)
+        )
         for name in GROUPS if step == last else EARLY:
             group = GROUPS[name]
             measure(
-                generator(pipeline, num_frames=budget.num_frames(group)),
+                given if name == "two" else generator(pipeline, num_frames=budget.num_frames(group)),
                 tasks(group, budget.cases),
                 scored.place(arm, seed, step, name),
                 frames=scored.frames(arm, seed, name),
@@ -91,14 +95,22 @@ def measure_run(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:
             )
             print(f"{arm.folder(seed)} step {step}: measured {name}", flush=True)
         if step == last:
-            given, reverse = (
-                generator(pipeline, num_frames=budget.num_frames(GROUPS["two"]), reverse=r) for r in (False, True)
-            )
-            wanted = tasks(GROUPS["two"], budget.cases)
-            measure(reverse, wanted, scored.place(arm, seed, step, REVERSED))
-            changes = _changes(given, reverse, wanted)
+            measure(reverse, pair, scored.place(arm, seed, step, REVERSED))
+            changes = _changes(given, reverse, pair)
             with writing(scored.order(arm, seed), overwrite=True) as temporary:
                 temporary.write_text(changes.model_dump_json(), encoding="utf-8")
+
+
+def _once(system: System) -> System:
+    """The same, but what was made stays in memory."""
+    made: dict[int, Made] = {}
+
+    def make(task: Task, seed: int) -> Made:
+        if seed not in made:
+            made[seed] = system(task, seed)
+        return made[seed]
+
+    return make
 
 
 def _changes(given: System, reverse: System, wanted: list[Task]) -> Changes:
