@@ -13,16 +13,15 @@ from magref.training import checkpoints as checkpoints_module
 from magref.training import trainer as trainer_module
 from magref.training.checkpoints import checkpoints
 from magref.training.parallel import Team
-from magref.training.setup import prepare
-from training_data import logged, make_recipe, run, save_dataset
+from magref.training.setup import make_cache, prepare
+from training_data import HEIGHT, WIDTH, logged, make_recipe, run, save_dataset
 
 
 def test_a_bad_sample_is_skipped_counted_and_named(base, tmp_path):
     dataset = save_dataset(tmp_path / "discs")
     (dataset / "clips" / "s2.mp4").write_bytes(b"no video")
     run(make_recipe(base, dataset, "optim.steps=6"), tmp_path / "run")
-    skipped = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
-    assert {entry["sample"] for entry in skipped} == {"s2"}
+    assert skipped(tmp_path / "run") == {"s2"}
     assert logged(tmp_path / "run")[-1]["skipped"] == 1
 
 
@@ -33,12 +32,43 @@ def test_a_bad_sample_in_a_batch_of_one_is_replaced_from_its_bucket(base, tmp_pa
     assert run(make_recipe(base, dataset, "optim.batch=1", "optim.steps=5"), tmp_path / "run").step == 5
 
 
-def test_a_dataset_without_one_usable_sample_ends_in_a_sentence(base, tmp_path):
+def buckets_of_which_one_is_broken(folder):
+    """Three buckets of a sample or two; of the first, which has a single one, nothing can be read."""
+    save_dataset(folder, 1, prefix="a")
+    save_dataset(folder, 2, prefix="b", width=HEIGHT, height=WIDTH)
+    save_dataset(folder, 2, prefix="c", width=HEIGHT, height=HEIGHT)
+    (folder / "clips" / "a0.mp4").write_bytes(b"no video")
+    return folder, f"data.sizes=[[{WIDTH}, {HEIGHT}], [{HEIGHT}, {WIDTH}], [{HEIGHT}, {HEIGHT}]]"
+
+
+def skipped(folder):
+    return {entry["sample"] for entry in map(json.loads, (folder / "skipped.jsonl").read_text().splitlines())}
+
+
+def test_a_bad_sample_alone_in_its_bucket_is_replaced_from_the_others(base, tmp_path):
+    """Its batch then holds several shapes."""
+    dataset, sizes = buckets_of_which_one_is_broken(tmp_path / "discs")
+    assert run(make_recipe(base, dataset, sizes, "optim.batch=4"), tmp_path / "run").step == 4
+    assert skipped(tmp_path / "run") == {"a0"}
+
+
+def test_and_so_is_one_of_a_cache_whose_file_has_changed(base, tmp_path):
+    dataset, sizes = buckets_of_which_one_is_broken(tmp_path / "discs")
+    save_dataset(dataset, 1, prefix="a1")
+    recipe = make_recipe(base, dataset, sizes, "optim.batch=4", f"data.cache={tmp_path / 'cache'}")
+    make_cache(recipe, on_sample=lambda *_: None)
+    (dataset / "clips" / "a10.mp4").write_bytes(b"another video")
+    assert run(recipe, tmp_path / "run").step == 4
+    assert skipped(tmp_path / "run") == {"a0", "a10"}
+
+
+def test_a_dataset_without_one_usable_sample_ends_in_a_sentence_after_all_are_listed(base, tmp_path):
     dataset = save_dataset(tmp_path / "discs", 2)
     for clip in (dataset / "clips").iterdir():
         clip.write_bytes(b"no video")
-    with pytest.raises(InputError, match=r"no sample like s\d can be used"):
+    with pytest.raises(InputError, match=r"none of the 2 training samples can be used \(s\d: .*\); mend those that"):
         run(make_recipe(base, dataset), tmp_path / "run")
+    assert skipped(tmp_path / "run") == {"s0", "s1"}
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(base, dataset, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from magref.training.parallel import Team
 from magref.training.setup import make_transformer, prepare
 from magref.training.skipped import Skipped
 from magref.training.trainer import Run, train
-from training_data import make_recipe
+from training_data import HEIGHT, WIDTH, make_recipe, save_dataset
 
 CPU = Team(0, 1, torch.device("cpu"))
 BROKEN = "it is broken"
@@ -174,6 +174,18 @@ def stopped_in_validation(team, recipe, folder):
     begun.transformer.register_forward_pre_hook(look)
     finished = begun.go(lambda step, figures: None)
     return finished.step, finished.output, passes.count(False)
+
+
+class TestBadSamples:
+    def test_one_alone_in_its_bucket_is_replaced_from_the_others_in_both(self, base, tmp_path, pair):
+        dataset = save_dataset(tmp_path / "discs", 1, prefix="a")
+        save_dataset(dataset, 3, prefix="b", width=HEIGHT, height=WIDTH)
+        save_dataset(dataset, 2, prefix="c", width=HEIGHT, height=HEIGHT)
+        (dataset / "clips" / "a0.mp4").write_bytes(b"no video")
+        sizes = f"data.sizes=[[{WIDTH}, {HEIGHT}], [{HEIGHT}, {WIDTH}], [{HEIGHT}, {HEIGHT}]]"
+        recipe = make_recipe(base, dataset, sizes, "optim.batch=3")
+        assert [each.step for each in pair.run(run, recipe, tmp_path / "run")] == [4, 4]
+        assert json.loads((tmp_path / "run" / "skipped.jsonl").read_text())["sample"] == "a0"
 
 
 class TestAccumulation:

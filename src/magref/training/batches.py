@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -28,7 +29,8 @@ class Drawn:
     name: str
     seed: int
     alternatives: tuple[str, ...]
-    """All samples of its bucket; where it cannot be used, another of them takes its place, chosen by the seed."""
+    """All samples of its bucket; where it cannot be used, another of them takes its place, chosen by the seed, and where
+    none of them can, one of any bucket."""
 
 
 class Order:
@@ -56,6 +58,7 @@ class Order:
         for name, bucket in buckets:
             groups.setdefault(bucket, []).append(name)
         self._groups = {bucket: tuple(names) for bucket, names in groups.items()}
+        self.names = tuple(name for name, _ in buckets)
         self._batch, self._passes, self._world, self._seed = batch, passes, world, seed
         size = batch * passes * world
         self.steps_per_epoch = sum(-(-len(names) // size) for names in self._groups.values())
@@ -93,6 +96,9 @@ class Order:
 class Loader(Generic[Item]):
     """Reads the samples of coming steps in threads; a sample that cannot be used is replaced and reported.
 
+    A bucket of which nothing can be used gives its places to the others, so that a batch may hold samples of several
+    shapes, which `Objective` takes apart.
+
     Args:
         read: one sample, or a MagrefError that says why it cannot be used.
         on_skip: told each such sample once, with the reason.
@@ -116,7 +122,11 @@ class Loader(Generic[Item]):
         self.skipped: dict[str, str] = {}
 
     def steps(self, first: int, last: int) -> Iterator[list[list[Item]]]:
-        """Each step's passes, in order."""
+        """Each step's passes, in order.
+
+        Raises:
+            InputError: none of all training samples can be used.
+        """
         pending: dict[int, list[list[Future[Item]]]] = {}
         try:
             for step in range(first, last):
@@ -132,8 +142,8 @@ class Loader(Generic[Item]):
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _usable(self, drawn: Drawn) -> Item:
-        start = drawn.seed % max(1, len(drawn.alternatives))
-        for name in (drawn.name, *drawn.alternatives[start:], *drawn.alternatives[:start]):
+        candidates = (_turned(names, drawn.seed) for names in (drawn.alternatives, self._order.names))
+        for name in chain([drawn.name], *candidates):
             if name in self.skipped:
                 continue
             try:
@@ -143,4 +153,13 @@ class Loader(Generic[Item]):
                     if name not in self.skipped:
                         self.skipped[name] = str(error)
                         self._on_skip(name, str(error))
-        raise InputError(f"no sample like {drawn.name} can be used: {self.skipped.get(drawn.name, '')}")
+        raise InputError(
+            f"none of the {len(self._order.names)} training samples can be used ({drawn.name}: "
+            f"{self.skipped[drawn.name]}); mend those that the run's skipped.jsonl names, or name another dataset"
+        )
+
+
+def _turned(names: Sequence[str], seed: int) -> Iterator[str]:
+    """All of them once, from one on that the seed chooses."""
+    start = seed % len(names)
+    return chain(islice(names, start, None), islice(names, start))

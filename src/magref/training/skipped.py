@@ -34,11 +34,25 @@ class Skipped:
             own, self._new = self._new, {}
         before = len(self._known)
         for noted in self._team.gather(own):
-            for name, reason in noted.items():
-                self._known.setdefault(name, reason)
+            self._add(noted)
         if len(self._known) > before:
             self._team.first(self._write)
         return len(self._known)
+
+    def write_own(self) -> None:
+        """Write what this process noted without asking the others: for one that ends while they may wait in a step.
+
+        Raises:
+            OutputError: the list could not be written.
+        """
+        with self._lock:
+            own, self._new = self._new, {}
+        self._add(own)
+        self._write()
+
+    def _add(self, noted: dict[str, str]) -> None:
+        for name, reason in noted.items():
+            self._known.setdefault(name, reason)
 
     def _written(self) -> dict[str, str]:
         if not self._path.is_file():

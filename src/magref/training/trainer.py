@@ -20,7 +20,7 @@ import torch
 from torch.distributed.fsdp import FSDPModule
 
 from magref.attention import diffusers_attention
-from magref.errors import InputError, OutputError, ResourceError
+from magref.errors import InputError, MagrefError, OutputError, ResourceError
 from magref.flow import make_scheduler
 from magref.geometry import VideoShape
 from magref.outputs import writing
@@ -185,7 +185,7 @@ class Run:
         loader = Loader(self.order, team.rank, self.source.read, self.skipped.note, workers=recipe.data.workers)
         meter = Meter(loader, team.device)
         with stop_requests() as stop:
-            for number, passes in enumerate(loader.steps(first, recipe.optim.steps), first):
+            for number, passes in enumerate(self._batches(loader, first), first):
                 with meter.preparing():
                     examples = [[self.source.example(read) for read in part] for part in passes]
                 loss, norm, wanted = self.step(number, examples, stopping=stop[0])
@@ -207,6 +207,13 @@ class Run:
                     return Finished(done, None)
         with self._losing_nothing():
             return Finished(recipe.optim.steps, self._export())
+
+    def _batches(self, loader: Loader[Any], first: int) -> Iterator[list[list[Any]]]:
+        try:
+            yield from loader.steps(first, self.recipe.optim.steps)
+        except MagrefError:
+            self.skipped.write_own()  # which the error points to, and no step comes that would share them
+            raise
 
     def step(self, number: int, passes: Sequence[Sequence[Example]], *, stopping: bool) -> tuple[float, float, bool]:
         """One update; returns the loss over all processes, the gradient's norm, and whether any is asked to stop."""
