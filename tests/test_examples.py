@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,3 +45,10 @@ def test_the_job_for_kubernetes_calls_the_command_as_it_is() -> None:
     assert gpus == int(options["--workers"]) * float(options["--gpus"])
     (mount,) = container["volumeMounts"]
     assert options["--output"].startswith(mount["mountPath"])
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not here")
+def test_the_job_for_slurm_parses_and_hands_its_cores_on() -> None:
+    path = EXAMPLES / "train.slurm"
+    subprocess.run(["bash", "-n", str(path)], check=True)
+    assert 'srun --cpus-per-task="$SLURM_CPUS_PER_TASK" torchrun' in path.read_text()
