@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from magref.checkpoints import layout
@@ -133,6 +134,10 @@ def _write_weights(folder: Path, model: Any, dtype: torch.dtype, team: Team) -> 
         if len(groups) > 1:
             (folder / f"{_STEM}.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
         model.save_config(folder)
+        # Spreading gives the model a class of its own, "FSDP...", whose name diffusers writes down and no one can load.
+        own = next(kind for kind in type(model).__mro__ if not issubclass(kind, FSDPModule))
+        config = read_json(folder / layout.CONFIG) | {"_class_name": own.__name__}
+        (folder / layout.CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     _first(team, folder, describe)
 
