@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -14,12 +15,16 @@ import torch
 
 from magref.checkpoints.convert import convert_published
 from magref.errors import OutputError
+from magref.quantization import quantize_layers
+from magref.sidecar import weights_sha256
 from magref.training import trainer as trainer_module
 from magref.training.checkpoints import Seen, checkpoints, load_checkpoint, save_checkpoint
 from magref.training.export import export_model
 from magref.training.loading import find_transformer
+from magref.training.lora import quantize
 from magref.training.meter import Meter, stop_requests
 from magref.training.parallel import Team
+from magref.training.recipe import LoraRecipe
 from magref.training.setup import make_cache, make_encoders, make_transformer, prepare
 from magref.training.skipped import Skipped
 from magref.training.trainer import Run, train
@@ -29,6 +34,7 @@ from training_data import DEFAULTS, make_recipe, save_dataset
 
 CPU = Team(0, 1, torch.device("cpu"))
 VALIDATED = ("validation.samples=3", "validation.every=1", "validation.videos=1")
+TARGETS = LoraRecipe().targets
 NOBODY = Seen.of([], [], 1)
 
 
@@ -234,6 +240,26 @@ class TestWeights:
             assert drawn[name].mean() == pytest.approx(float(tensor.mean()), abs=0.1), name
         other = make_transformer(prepare(make_recipe(base, dataset, "model.fresh=true", "seed=1")), CPU).state_dict()
         assert not torch.equal(other["proj_out.weight"], drawn["proj_out.weight"])
+    def test_8_bits_come_to_the_device_block_by_block_and_are_those_of_the_whole(self, base, dataset, monkeypatch):
+        pytest.importorskip("torchao", reason="weights in 8 bits need it")
+        recipe = make_recipe(base, dataset, "model.lora.rank=4")
+        plain = make_transformer(prepare(make_recipe(base, dataset)), CPU)
+        whole, blockwise, events = copy.deepcopy(plain), copy.deepcopy(plain), []
+        quantize_layers(whole, "int8", lambda layer, name: name.startswith("blocks.") and name.endswith(TARGETS))
+        for block in blockwise.blocks:
+            monkeypatch.setattr(block, "to", lambda device: events.append("moved"))
+        monkeypatch.setattr(
+            "magref.training.lora.quantize_layers", lambda *a: events.append("quantised") or quantize_layers(*a)
+        )
+        quantize(blockwise, recipe.model.lora, torch.device("cpu"))
+        assert events == ["moved", "quantised"] * len(plain.blocks)
+        for name, layer in plain.named_modules():
+            if isinstance(layer, torch.nn.Linear):
+                x = torch.linspace(-1, 1, layer.in_features)[None]
+                ours, same = (model.get_submodule(name)(x) for model in (blockwise, whole))
+                assert torch.equal(ours, same), name
+                assert torch.equal(ours, layer(x)) != name.startswith("blocks."), name
+
         assert not torch.equal(drawn["blocks.0.ffn.net.2.weight"], drawn["blocks.1.ffn.net.2.weight"])
 
 

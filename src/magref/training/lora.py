@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,14 +45,24 @@ def fill_lora(transformer: Any, seed: int) -> None:
             copy_own_part(parameter, torch.zeros(parameter.shape))
 
 
-def quantize(transformer: Any, recipe: LoraRecipe) -> None:
-    """Keep the weights that get adapters in 8 bits.
+def quantize(transformer: Any, recipe: LoraRecipe, device: torch.device) -> None:
+    """Keep the weights that get adapters in 8 bits, and bring the blocks to `device`.
+
+    Each block is quantised as it comes there, so that one at a time lies there as it was stored.
 
     Raises:
         ResourceError: a package is missing.
     """
-    wanted = set(_targets(transformer, recipe))
-    quantize_layers(transformer, "int8", lambda layer, name: name in wanted)
+    targets = _targets(transformer, recipe)
+    for number, block in enumerate(transformer.blocks):
+        block.to(device)
+        prefix = f"blocks.{number}."
+        wanted = {name.removeprefix(prefix) for name in targets if name.startswith(prefix)}
+        quantize_layers(block, "int8", partial(_among, wanted))
+
+
+def _among(names: Collection[str], _layer: torch.nn.Module, name: str) -> bool:
+    return name in names
 
 
 def _targets(transformer: Any, recipe: LoraRecipe) -> list[str]:

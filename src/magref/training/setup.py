@@ -193,8 +193,8 @@ def make_transformer(setting: Setting, team: Team) -> Any:
     small = lora is not None and precision == "bf16" and team.world == 1
     transformer = build_transformer(config, torch.bfloat16 if small else torch.float32)
     if lora is not None and lora.quantize == "int8":
-        fill(transformer, setting.stored, team.device)
-        quantize(transformer, lora)
+        fill(transformer, setting.stored, torch.device("cpu"))
+        quantize(transformer, lora, team.device)
         add_lora(transformer, lora)
         fill_lora(transformer.to(team.device), recipe.seed)
         return transformer.train()
