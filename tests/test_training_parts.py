@@ -9,18 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from magref.cli import main
 from magref.dataset.format import Clip, Picture
 from magref.dataset.store import Dataset
 from magref.errors import InputError
 from magref.geometry import VideoShape
-from magref.sizes import forward_flops
 from magref.training import nano
 from magref.training.augment import augment
 from magref.training.batches import Drawn, Loader, Order
 from magref.training.examples import Buckets, blank_canvas, candidates, draw_canvas, frame_numbers, read_clip
 from magref.training.optim import Averages, build_optimizers, learning_rate, set_learning_rate
-from magref.training.plan import plan_run
 from magref.training.recipe import AugmentRecipe, DataRecipe, parse_recipe, read_recipe, recipe_yaml, shipped_recipes
 from magref.video import read_video
 from training_data import FRAMES, HEIGHT, WIDTH, disc, save_dataset
@@ -347,57 +344,3 @@ class TestSchedule:
         assert torch.allclose(layer.weight, before + 0.5)
         averages.swap()
         assert torch.allclose(layer.weight, before + 1)
-
-
-class TestPlan:
-    def test_the_published_sizes_give_the_published_work(self):
-        plan = plan_run(read_recipe("14b-32gpu"), gpu="h100", gpus=32)
-        assert plan.parameters == 16_394_878_784
-        assert plan.tokens == 32_760
-        from magref.checkpoints.architecture import magref_14b_config
-
-        assert forward_flops(magref_14b_config(), 32_760, 512) == pytest.approx(1686.4e12, rel=1e-3)
-        assert plan.step_flops == pytest.approx(32 * 5.06e15, rel=1e-2)
-        assert sum(plan.memory_bytes[name] for name in ("weights", "gradients", "optimizer")) == pytest.approx(
-            8.2e9, rel=1e-2
-        )
-
-    def test_all_weights_do_not_fit_on_one_gpu_and_a_lora_does(self):
-        assert not plan_run(read_recipe("14b-32gpu"), gpu="h200", gpus=1).fits
-        assert plan_run(read_recipe("14b-lora-1gpu"), gpu="h100", gpus=1).fits
-
-    def test_encoders_lie_on_the_processor_without_a_cache_and_beside_it_with_one(self):
-        changes = ["data.cache=null"]
-        encoding, cached = (plan_run(read_recipe("14b-lora-1gpu", c), gpu="h100", gpus=1) for c in (changes, []))
-        wan21 = 4 * 126_892_531 + 2 * (5_680_910_336 + 630_766_080)  # the VAE in float32, umT5-xxl and CLIP in bfloat16
-        assert encoding.memory_bytes["encoders"] == cached.idle_bytes == wan21
-        silent = plan_run(read_recipe("14b-lora-1gpu", ["validation.videos=0"]), gpu="h100", gpus=1)
-        assert encoding.idle_bytes == silent.idle_bytes == 0
-        assert sum(encoding.memory_bytes.values()) == sum(cached.memory_bytes.values()) + wan21
-
-    def test_encoders_from_beside_count_where_they_are_larger_than_the_activations_they_come_after(self):
-        small = read_recipe("14b-lora-1gpu", ["data.frames=[5]", "data.sizes=[[256, 256]]"])
-        plan = plan_run(small, gpu="h100", gpus=1)
-        assert plan.memory_bytes["encoders, while videos are generated"] == plan.idle_bytes
-        assert "activations" not in plan.memory_bytes
-
-    def test_a_text_encoder_that_is_trained_is_counted_with_what_is_trained(self):
-        trained, frozen = (
-            plan_run(read_recipe("nano", [f"model.text_encoder={value}", "optim.precision=fp32"]), gpu="cpu", gpus=1)
-            for value in ("true", "false")
-        )
-        own = trained.trained - frozen.trained
-        assert own == trained.parameters - frozen.parameters == (frozen.idle_bytes - trained.idle_bytes) / 4 > 0
-        assert trained.memory_bytes["gradients"] == 4 * trained.trained
-
-    def test_the_command_prints_it_and_loads_nothing(self, capsys):
-        with pytest.raises(SystemExit) as ended:
-            main(["train", "14b-32gpu", "--plan", "--gpus", "32"])
-        assert ended.value.code == 0
-        text = capsys.readouterr().err
-        assert "16,394,878,784" in text
-        assert "samples a day" in text
-
-    def test_an_unknown_processor(self):
-        with pytest.raises(InputError, match="the processor 'abacus' is unknown; use one of h100"):
-            plan_run(read_recipe("nano"), gpu="abacus", gpus=1)

@@ -6,7 +6,7 @@ Estimates: matrix products alone are counted, and activations by the tensors tha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.filesize import decimal
@@ -14,9 +14,9 @@ from rich.table import Table
 
 from magref.capacity import Gpu, find_gpu
 from magref.geometry import VideoShape
-from magref.sizes import Network, find_sizes, forward_flops
+from magref.sizes import Network, find_sizes, forward_flops, linear_flops
 from magref.training.loading import build_transformer
-from magref.training.recipe import Recipe
+from magref.training.recipe import Recipe, check_processes
 
 UTILISATION = 0.4
 """Share of a processor's peak that training reaches; an assumption, for others report 0.18 to 0.33 of it."""
@@ -28,11 +28,13 @@ _KEPT_PER_TOKEN = 34
 class RunPlan:
     """Sizes, work and time of a run; memory is of one processor, and beside it of the CPU for one process."""
 
+    recipe: Recipe
     gpu: Gpu
     gpus: int
     parameters: int
     trained: int
     tokens: int
+    """The most of a sample; token-wise, those of its references among them."""
     shape: VideoShape
     step_flops: float
     samples_per_step: int
@@ -55,7 +57,9 @@ def plan_run(recipe: Recipe, *, gpu: str, gpus: int) -> RunPlan:
 
     Raises:
         InputError: the kind of processor is unknown.
+        ResourceError: the recipe runs in one process alone.
     """
+    check_processes(recipe, gpus)
     processor = find_gpu(gpu)
     base = find_sizes(recipe.model.base)
     config, encoders, strides, defaults = base.config, dict(base.encoders), base.strides, base.defaults
@@ -74,19 +78,22 @@ def plan_run(recipe: Recipe, *, gpu: str, gpus: int) -> RunPlan:
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     shape = VideoShape(frames, height, width)
     shape.check(strides)
-    tokens = shape.latent(strides).tokens(strides)
-    forward = forward_flops(config, tokens, defaults.text_tokens)
+    latent = shape.latent(strides)
+    if recipe.model.mechanism == "tokenwise":
+        latent = replace(latent, frames=latent.frames + recipe.data.references)
+    tokens = latent.tokens(strides)
+    sample_flops = _sample_flops(recipe, config, tokens, defaults.text_tokens)
     samples = recipe.optim.batch * recipe.optim.accumulate * gpus
-    step_flops = 3 * forward * samples
-    per_day = 86400 * processor.peak_flops * UTILISATION * gpus / (3 * forward)
+    per_day = 86400 * processor.peak_flops * UTILISATION * gpus / sample_flops
     return RunPlan(
+        recipe=recipe,
         gpu=processor,
         gpus=gpus,
         parameters=parameters,
         trained=trained,
         tokens=tokens,
         shape=shape,
-        step_flops=step_flops,
+        step_flops=sample_flops * samples,
         samples_per_step=samples,
         samples_per_day=per_day,
         days=recipe.optim.steps * samples / per_day,
@@ -100,11 +107,11 @@ def plan_table(plan: RunPlan) -> Table:
     table = Table(show_header=False, title=f"{plan.gpus} x {plan.gpu.name}")
     share = plan.trained / plan.parameters
     table.add_row("parameters", f"{plan.parameters:,}, of which {plan.trained:,} are trained ({share:.1%})")
-    table.add_row(
-        "a sample", f"{plan.shape.width}x{plan.shape.height}, {plan.shape.frames} frames: {plan.tokens:,} tokens"
-    )
+    tokens = f"at most {plan.tokens:,}" if plan.recipe.model.mechanism == "tokenwise" else f"{plan.tokens:,}"
+    table.add_row("a sample", f"{plan.shape.width}x{plan.shape.height}, {plan.shape.frames} frames: {tokens} tokens")
     table.add_row("a step", f"{plan.samples_per_step} samples, {_flops(plan.step_flops)} (without recomputation)")
-    table.add_row("samples a day", f"{plan.samples_per_day:,.0f} at {UTILISATION:.0%} of the peak")
+    slower = "" if plan.recipe.optim.precision == "bf16" else " in bfloat16; fp32 takes longer"
+    table.add_row("samples a day", f"{plan.samples_per_day:,.0f} at {UTILISATION:.0%} of the peak{slower}")
     table.add_row("the whole run", f"{plan.days:.2g} days, {plan.days * plan.gpus * 24:,.0f} GPU hours")
     for name, size in plan.memory_bytes.items():
         table.add_row(f"memory: {name}", decimal(int(size)))
@@ -114,6 +121,15 @@ def plan_table(plan: RunPlan) -> Table:
     verdict = "fits" if plan.fits else "does not fit"
     table.add_row("memory of one", f"{decimal(int(total))} of {decimal(int(plan.gpu.memory_bytes))}: {verdict}")
     return table
+
+
+def _sample_flops(recipe: Recipe, config: Mapping[str, Any], tokens: int, text_tokens: int) -> float:
+    """Forward, and backward twice as much; under a LoRA the linear layers are frozen, and have no gradients of weights.
+
+    The adapters' own products are left out: at rank 32 they are a hundredth of the layers' that they lie beside.
+    """
+    without = 0.0 if recipe.model.lora is None else linear_flops(config, tokens, text_tokens)
+    return 3 * forward_flops(config, tokens, text_tokens) - without
 
 
 def _encoder_bytes(recipe: Recipe, encoders: Mapping[str, Network]) -> float:
@@ -149,8 +165,8 @@ def _memory(
     layers, rows = config["num_layers"], tokens * optim.batch
     block = _KEPT_PER_TOKEN * rows * dim * element
     inputs = layers * rows * dim * element
-    # Selective checkpointing keeps three attentions of a block: over itself, the text and the image.
-    activations = {"none": layers * block, "selective": 4 * inputs + block, "full": inputs + block}[optim.checkpointing]
+    # Selective checkpointing keeps what each block's self-attention gives, which is as large as the block's input.
+    activations = {"none": layers * block, "selective": 2 * inputs + block, "full": inputs + block}[optim.checkpointing]
     if recipe.data.cache is None:
         memory["encoders"] = encoders
     elif recipe.validation.videos and encoders > activations:

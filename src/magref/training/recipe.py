@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from magref.errors import InputError
+from magref.errors import InputError, ResourceError
 from magref.references import MAX_REFERENCES
 from magref.settings import Mechanism, Record
 from magref.sidecar import first_problem
@@ -137,7 +137,7 @@ class OptimRecipe(Part):
     """Decay of the moving average of the weights, which is then what is exported; 0: none."""
     precision: Literal["bf16", "fp32"] = "bf16"
     checkpointing: Literal["none", "selective", "full"] = "none"
-    """Activation checkpointing of the blocks; selective keeps attention's outputs."""
+    """Activation checkpointing of the blocks; selective keeps self-attention's outputs."""
     compile: bool = False
     """Let torch compile the blocks; on a CPU that takes a C++ compiler."""
 
@@ -191,6 +191,20 @@ class Recipe(Part):
         if self.objective.reference_dropout and self.model.mechanism != "masked":
             raise ValueError("objective.reference_dropout goes with the masked mechanism alone; set it to 0")
         return self
+
+
+def check_processes(recipe: Recipe, processes: int) -> None:
+    """Whether a recipe runs on so many processes.
+
+    Raises:
+        ResourceError: it runs in one alone.
+    """
+    if processes == 1:
+        return
+    if recipe.optim.optimizer == "muon":
+        raise ResourceError("muon runs in one process alone; set optim.optimizer to adamw")
+    if recipe.model.lora is not None and recipe.model.lora.quantize == "int8":
+        raise ResourceError("8-bit weights cannot be spread over processes; set model.lora.quantize to none")
 
 
 def shipped_recipes() -> list[str]:
