@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from magref import MagrefPipeline
 from magref.cli import main
 from magref.errors import InputError, MagrefError, OutputError, ResourceError
 from magref.training import checkpoints as checkpoints_module
@@ -81,9 +82,44 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(ba
         return loss * float("nan") if len(calls) == 3 else loss
 
     monkeypatch.setattr(trainer_module.Objective, "loss", broken)
-    with pytest.raises(ResourceError, match="not a number at step 3; the checkpoint of step 2 is kept"):
+    with pytest.raises(ResourceError, match=r"not a number at step 3; the .* 2 is kept: .*the samples s\d, s\d$"):
         run(make_recipe(base, dataset), tmp_path / "run")
     assert [step for step, _ in checkpoints(tmp_path / "run")] == [2]
+
+
+def no_memory(*_, **__):
+    raise torch.OutOfMemoryError("no memory left")
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("make_transformer", "for the models; use optim.checkpointing full, a smaller optim.batch"),
+        ("Objective.loss", "for training on 2 samples at a time; use optim.checkpointing full"),
+    ],
+)
+def test_too_little_memory_is_told_with_the_remedy(base, dataset, tmp_path, monkeypatch, place, sentence):
+    monkeypatch.setattr(f"magref.training.trainer.{place}", no_memory)
+    with pytest.raises(ResourceError, match=f"memory does not suffice {sentence}"):
+        run(make_recipe(base, dataset), tmp_path / "run")
+
+
+def test_too_little_memory_for_the_cache_is_no_samples_fault(base, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("magref.training.encoding.Encoders.clip", no_memory)
+    told = []
+    with pytest.raises(ResourceError, match=r"for encoding a sample; use smaller data\.sizes or fewer"):
+        make_cache(make_recipe(base, dataset, f"data.cache={tmp_path / 'cache'}"), on_sample=lambda *a: told.append(a))
+    assert not told
+
+
+@pytest.mark.parametrize("part", ["_conditioning", "_denoise", "_decoded"])
+def test_a_video_that_memory_does_not_suffice_for_is_left_out(base, dataset, tmp_path, monkeypatch, caplog, part):
+    monkeypatch.setattr(MagrefPipeline, part, no_memory)
+    changes = ("validation.samples=1", "validation.every=2", "optim.steps=2")
+    assert run(make_recipe(base, dataset, *changes), tmp_path / "run").output is not None
+    assert "step 2 goes without its validation videos: memory does not suffice" in caplog.text
+    assert "set validation.videos to 0" in caplog.text
+    assert any("validation_loss" in entry for entry in logged(tmp_path / "run"))
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(base, dataset, tmp_path, monkeypatch):

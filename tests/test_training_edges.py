@@ -109,7 +109,9 @@ class TestPairs:
     def test_a_sample_with_more_references_than_a_rival_takes_is_a_bad_sample(self, base, dataset, tmp_path):
         """Five frames are two latent ones; with its background, each sample has three references."""
         changes = ("model.mechanism=vanilla", "data.backgrounds=true", "data.object_dropout=0")
-        with pytest.raises(InputError, match=r"none of the 6 training samples can be used \(.*: 3 references do not fit into 5 frames"):
+        with pytest.raises(
+            InputError, match=r"none of the 6 training samples can be used \(.*: 3 references do not fit into 5 frames"
+        ):
             run(make_recipe(base, dataset, *changes), tmp_path / "run")
 
 

@@ -209,6 +209,17 @@ class TestExport:
         assert {path.name for path in out.iterdir()} == {*components, "model_index.json"}
         assert {path.name for path in (out / "text_encoder").iterdir()} == {"config.json", "model.safetensors"}
 
+    def test_without_its_checkpoints_a_run_is_another_and_leaves_the_first_result_alone(self, base, dataset, tmp_path):
+        folder, digests = tmp_path / "run", []
+        for rate in ("1e-3", "1e-2", "1e-1"):
+            output = run(make_recipe(base, dataset, "optim.steps=1", f"optim.learning_rate={rate}"), folder).output
+            digests.append(weights_sha256(output / "transformer"))
+            shutil.rmtree(folder / "checkpoints")
+        names = ["model", "model-1", "model-1.2"]
+        assert output == folder / names[-1]
+        assert digests == [weights_sha256(folder / name / "transformer") for name in names]
+        assert len(set(digests)) == 3
+
     def test_a_published_base_is_converted_without_what_was_trained(self, tmp_path):
         convert_published(GOLDEN / "checkpoint", tmp_path / "out", clip_num_heads=4, without=("transformer",))
         assert not (tmp_path / "out" / "transformer").exists()
@@ -229,17 +240,6 @@ class TestWeights:
             if kept and ".lora_" not in name:
                 assert torch.equal(parameter, plain[name]), name
 
-    def test_random_weights_are_spread_as_the_layers_themselves_draw_them(self, base, dataset):
-        recipe = make_recipe(base, dataset, "model.fresh=true")
-        drawn = make_transformer(prepare(recipe), CPU).state_dict()
-        torch.manual_seed(0)
-        usual = type(make_transformer(prepare(recipe), CPU)).from_config(find_transformer(prepare(recipe).base).config)
-        for name, tensor in usual.state_dict().items():
-            few = tensor.numel() < 256
-            assert drawn[name].std() == pytest.approx(float(tensor.std()), rel=0.6 if few else 0.1, abs=1e-6), name
-            assert drawn[name].mean() == pytest.approx(float(tensor.mean()), abs=0.1), name
-        other = make_transformer(prepare(make_recipe(base, dataset, "model.fresh=true", "seed=1")), CPU).state_dict()
-        assert not torch.equal(other["proj_out.weight"], drawn["proj_out.weight"])
     def test_8_bits_come_to_the_device_block_by_block_and_are_those_of_the_whole(self, base, dataset, monkeypatch):
         pytest.importorskip("torchao", reason="weights in 8 bits need it")
         recipe = make_recipe(base, dataset, "model.lora.rank=4")
@@ -260,6 +260,17 @@ class TestWeights:
                 assert torch.equal(ours, same), name
                 assert torch.equal(ours, layer(x)) != name.startswith("blocks."), name
 
+    def test_random_weights_are_spread_as_the_layers_themselves_draw_them(self, base, dataset):
+        recipe = make_recipe(base, dataset, "model.fresh=true")
+        drawn = make_transformer(prepare(recipe), CPU).state_dict()
+        torch.manual_seed(0)
+        usual = type(make_transformer(prepare(recipe), CPU)).from_config(find_transformer(prepare(recipe).base).config)
+        for name, tensor in usual.state_dict().items():
+            few = tensor.numel() < 256
+            assert drawn[name].std() == pytest.approx(float(tensor.std()), rel=0.6 if few else 0.1, abs=1e-6), name
+            assert drawn[name].mean() == pytest.approx(float(tensor.mean()), abs=0.1), name
+        other = make_transformer(prepare(make_recipe(base, dataset, "model.fresh=true", "seed=1")), CPU).state_dict()
+        assert not torch.equal(other["proj_out.weight"], drawn["proj_out.weight"])
         assert not torch.equal(drawn["blocks.0.ffn.net.2.weight"], drawn["blocks.1.ffn.net.2.weight"])
 
 

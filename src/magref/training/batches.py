@@ -29,8 +29,8 @@ class Drawn:
     name: str
     seed: int
     alternatives: tuple[str, ...]
-    """All samples of its bucket; where it cannot be used, another of them takes its place, chosen by the seed, and where
-    none of them can, one of any bucket."""
+    """All samples of its bucket; where it cannot be used, another of them takes its place, chosen by the seed, and
+    where none of them can, one of any bucket."""
 
 
 class Order:

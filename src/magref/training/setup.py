@@ -18,7 +18,7 @@ from magref.checkpoints import layout
 from magref.checkpoints.headers import read_json
 from magref.dataset.rows import Rows
 from magref.dataset.store import Dataset
-from magref.errors import InputError, ResourceError
+from magref.errors import InputError, ResourceError, memory_errors
 from magref.models import Model, find_model
 from magref.settings import GenerationDefaults
 from magref.sidecar import weights_sha256
@@ -37,6 +37,8 @@ from magref.training.loading import (
 from magref.training.lora import add_lora, fill_lora, quantize
 from magref.training.parallel import Team
 from magref.training.recipe import Recipe
+
+MEMORY_REMEDY = "use optim.checkpointing full, a smaller optim.batch, size or fewer data.frames; --plan says what fits"
 
 _Value = TypeVar("_Value")
 
@@ -161,6 +163,9 @@ def make_cache(recipe: Recipe, *, on_sample: Callable[[str, str | None], None]) 
 
     Returns:
         How many samples all processes encoded, and how many could not be used.
+
+    Raises:
+        MagrefError: one sentence; what was encoded before stays.
     """
     if recipe.data.cache is None:
         raise InputError("the recipe names no cache; set data.cache to a folder")
@@ -171,14 +176,15 @@ def make_cache(recipe: Recipe, *, on_sample: Callable[[str, str | None], None]) 
         assert folder is not None
         made = team.first(lambda: open_cache(folder, cache_info(setting), make=True))
         team.first(lambda: (folder / SKIPPED_FILE).unlink(missing_ok=True))
-        encoders, _ = make_encoders(setting, team)
-        team.first(lambda: fill_empty(folder, encoders, setting.buckets))
-        own = islice((row for _, row in dataset.rows()), team.rank, None, team.world)
         data = recipe.data.model_copy(update={"canvases": made.canvases})
         counts = [0, 0]
-        for name, problem in fill_cache(folder, dataset.folder, own, encoders, setting.buckets, data):
-            counts[problem is not None] += 1
-            on_sample(name, problem)
+        with memory_errors("encoding a sample", "use smaller data.sizes or fewer data.frames"):
+            encoders, _ = make_encoders(setting, team)
+            team.first(lambda: fill_empty(folder, encoders, setting.buckets))
+            own = islice((row for _, row in dataset.rows()), team.rank, None, team.world)
+            for name, problem in fill_cache(folder, dataset.folder, own, encoders, setting.buckets, data):
+                counts[problem is not None] += 1
+                on_sample(name, problem)
         encoded, passed_over = zip(*team.gather(counts), strict=True)
         return sum(encoded), sum(passed_over)
     finally:

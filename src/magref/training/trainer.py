@@ -6,7 +6,7 @@ and `parallel`. It can be stopped at any time, and goes on from its newest check
 
 from __future__ import annotations
 
-import json
+import logging
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,10 +20,9 @@ import torch
 from torch.distributed.fsdp import FSDPModule
 
 from magref.attention import diffusers_attention
-from magref.errors import InputError, MagrefError, OutputError, ResourceError
+from magref.errors import InputError, MagrefError, OutputError, ResourceError, memory_errors
 from magref.flow import make_scheduler
 from magref.geometry import VideoShape
-from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
 from magref.quantization import check_quantization
 from magref.training.batches import Drawn, Loader, Order
@@ -44,16 +43,27 @@ from magref.training.meter import Meter, stop_requests
 from magref.training.objective import Example, Objective
 from magref.training.optim import Averages, build_optimizers, learning_rate, set_learning_rate, trainable
 from magref.training.parallel import Team, checkpoint_blocks
-from magref.training.recipe import Recipe
-from magref.training.setup import Setting, cache_info, make_encoders, make_transformer, prepare
+from magref.training.recipe import Recipe, check_processes
+from magref.training.result import find_result, forget_result, note_result
+from magref.training.setup import MEMORY_REMEDY, Setting, cache_info, make_encoders, make_transformer, prepare
 from magref.training.skipped import Skipped
 from magref.training.source import Cached, Encoding, Source, Usable, usable
-from magref.training.validation import RunPipeline, Stopped, cases_of, look_at_held_out, validation_videos
+from magref.training.validation import (
+    NoRoom,
+    RunPipeline,
+    Stopped,
+    brought,
+    cases_of,
+    look_at_held_out,
+    validation_videos,
+)
 
 Report = Callable[[int, Mapping[str, float]], None]
 """Told each logged step and its figures."""
 
 LOG_EVERY = 10
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,9 +84,11 @@ def train(recipe: Recipe, folder: Path, *, report: Report | None = None, team: T
     try:
         setting = team.each(lambda: prepare(recipe))
         team.first(lambda: _begin(setting, folder, team))
-        run = Run(setting, folder, team)
+        with memory_errors("the models", MEMORY_REMEDY):
+            run = Run(setting, folder, team)
         try:
-            return run.go(report or (lambda step, figures: None))
+            with memory_errors(f"training on {recipe.optim.batch} samples at a time", MEMORY_REMEDY):
+                return run.go(report or (lambda step, figures: None))
         finally:
             run.close()
     finally:
@@ -85,11 +97,8 @@ def train(recipe: Recipe, folder: Path, *, report: Report | None = None, team: T
 
 def _begin(setting: Setting, folder: Path, team: Team) -> None:
     recipe = setting.recipe
-    if recipe.optim.optimizer == "muon" and team.world > 1:
-        raise ResourceError("muon runs in one process alone; set optim.optimizer to adamw")
+    check_processes(recipe, team.world)
     if recipe.model.lora is not None and recipe.model.lora.quantize == "int8":
-        if team.world > 1:
-            raise ResourceError("8-bit weights cannot be spread over processes; set model.lora.quantize to none")
         check_quantization("int8", team.device)
     if setting.cache is not None:
         open_cache(setting.cache, cache_info(setting), make=False)
@@ -178,6 +187,7 @@ class Run:
                 f"to {first} or more"
             )
         team.first(lambda: note_recipe(self.folder, recipe))
+        team.first(lambda: forget_result(self.folder, first))
         team.first(lambda: report(first, {"samples": len(self.training), "held_out": len(self.held_out)}))
         if recipe.optim.compile:
             for block in self.transformer.blocks:
@@ -220,20 +230,23 @@ class Run:
         recipe = self.recipe.optim
         torch.manual_seed(zlib.crc32(f"{self.recipe.seed}/{number}/{self.team.rank}".encode()))  # for dropout layers
         set_learning_rate(self.optimizers, learning_rate(recipe, number))
-        total = torch.zeros((), device=self.team.device)
+        losses: list[torch.Tensor] = []
         with diffusers_attention(self.transformer, torch.bfloat16 if self.bf16 else torch.float32):
             for examples in passes:
                 # Spread gradients are summed over the processes after each pass: left until the last one, every process
                 # would keep them whole, which at 14B is 65 GB.
                 loss = self.objective.loss(examples) / len(passes)
                 loss.backward()
-                total += loss.detach()
-        seen = self.team.mean(torch.stack([total, torch.tensor(float(stopping), device=total.device)]))
+                losses.append(loss.detach())
+        stops = torch.tensor(float(stopping), device=self.team.device)
+        seen = self.team.mean(torch.stack([torch.stack(losses).sum(), stops]))
         norm = torch.nn.utils.clip_grad_norm_(trainable(self.models), recipe.clip_norm)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         value, length = float(seen[0]), float(norm)
         if not (math.isfinite(value) and math.isfinite(length)):
-            self.team.first(lambda: self._not_finite(number))
+            own = [e.name for part, loss in zip(passes, losses, strict=True) if not loss.isfinite() for e in part]
+            names = sorted({name for some in self.team.gather(own) for name in some})
+            self.team.first(lambda: self._not_finite(number, names))
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -241,10 +254,11 @@ class Run:
             self.averages.update(number)
         return value, length, bool(seen[1] > 0)
 
-    def _not_finite(self, number: int) -> NoReturn:
+    def _not_finite(self, number: int, names: Sequence[str]) -> NoReturn:
+        # Where the gradient alone is no number, it is no sample's.
+        look = f", or look at the samples {', '.join(names)}" if names else ""
         raise ResourceError(
-            f"the loss is not a number at step {number + 1}; {kept(self.folder)}: lower optim.learning_rate, or look "
-            "at the samples"
+            f"the loss is not a number at step {number + 1}; {kept(self.folder)}: lower optim.learning_rate{look}"
         )
 
     def _save(self, step: int) -> None:
@@ -320,27 +334,31 @@ class Run:
         cases = self.team.first(lambda: cases_of(self.setting, held_out, self.skipped.note))
         if not cases:
             return
-        with self.pipeline() as pipeline, self._losing_nothing():
-            sheet = validation_videos(pipeline, cases, folder, self.team, stop)
+        try:
+            with self.pipeline() as pipeline, self._losing_nothing():
+                sheet = validation_videos(pipeline, cases, folder, self.team, stop)
 
-            def tell() -> None:
-                for logger in self.loggers:
-                    logger.picture(step, "validation", sheet.convert("RGB"))
+                def tell() -> None:
+                    for logger in self.loggers:
+                        logger.picture(step, "validation", sheet.convert("RGB"))
 
-            self.team.first(tell)
+                self.team.first(tell)
+        except NoRoom as error:
+            if self.team.leads:
+                _LOG.warning("step %d goes without its validation videos: %s", step, error)
 
     @contextmanager
     def pipeline(self) -> Iterator[MagrefPipeline]:
         """The models as they are, as a pipeline; within `averaged`, their averages.
 
         Encoders that idle in the CPU's memory come to the run's device for as long.
+
+        Raises:
+            NoRoom: memory does not suffice for them.
         """
         text_encoder = self.objective.text_encoder or self.encoders.text_encoder
         encoders = (self.encoders.vae, text_encoder, self.encoders.image_encoder)
-        idle = [model for model in encoders if model is not None and model.device != self.team.device]
-        try:
-            for model in idle:
-                model.to(self.team.device)
+        with brought([model for model in encoders if model is not None], self.team):
             pipeline = RunPipeline(
                 self.transformer,
                 self.encoders.vae,
@@ -350,16 +368,14 @@ class Run:
                 self.encoders.image_encoder,
                 self.setting.defaults.model_dump(),
             )
+            pipeline.team = self.team
             pipeline.autocast = self.bf16 and isinstance(self.transformer, FSDPModule)
             pipeline.set_progress_bar_config(disable=True)
             yield pipeline
-        finally:
-            for model in idle:
-                model.to("cpu")
 
     def _export(self) -> Path:
-        """Write the result; one of an earlier, shorter part of the run stays beside it."""
-        path, written = self.team.first(self._place)
+        """Write the result, where it has not been written; one of other weights stays beside it."""
+        path, written = self.team.first(lambda: find_result(self.folder, self.recipe))
         if written:
             return path
         with self.averaged():
@@ -368,25 +384,8 @@ class Run:
             else:
                 text_encoder = self.objective.text_encoder
                 export_model(path, self.setting.base, self.transformer, text_encoder, self.setting.defaults, self.team)
-        self.team.first(lambda: self._note_export(path))
+        self.team.first(lambda: note_result(self.folder, self.recipe, path))
         return path
-
-    def _place(self) -> tuple[Path, bool]:
-        """Where the result goes, and whether it is there already."""
-        name, steps = "model" if self.recipe.model.lora is None else "lora.safetensors", self.recipe.optim.steps
-        path, record = self.folder / name, self._export_record
-        done = json.loads(record.read_text()) if record.exists() else {}
-        if done.get("steps") == steps and (self.folder / done["name"]).exists():
-            return self.folder / str(done["name"]), True
-        return (self.folder / f"{path.stem}-{steps}{path.suffix}" if path.exists() else path), False
-
-    def _note_export(self, path: Path) -> None:
-        with writing(self._export_record, overwrite=True) as temporary:
-            temporary.write_text(json.dumps({"steps": self.recipe.optim.steps, "name": path.name}), encoding="utf-8")
-
-    @property
-    def _export_record(self) -> Path:
-        return self.folder / "exported.json"
 
     def close(self) -> None:
         """Write what the loggers hold."""

@@ -7,18 +7,19 @@ processes: one that has nothing left of its own repeats a sample, which is not c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
 from magref.dataset.format import Sample
-from magref.errors import MagrefError
+from magref.errors import MagrefError, ResourceError, memory_errors
 from magref.geometry import VideoShape
 from magref.outputs import write_image
 from magref.parallel import Denoise
@@ -31,15 +32,24 @@ from magref.training.parallel import Team
 from magref.training.setup import Setting
 from magref.video import Frames, write_video
 
+T = TypeVar("T")
+
 OnSkip: TypeAlias = Callable[[str, str], None]
 """Told the name of a sample, and why it is left out."""
 
 NOISE_LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """The loss is the mean over these: drawn at random, few samples would give a figure of chance."""
 
+_NO_ROOM = ("validation videos", "set validation.videos to 0, or use smaller data.sizes or fewer data.frames")
+"""What memory does not suffice for, and the remedy."""
+
 
 class Stopped(Exception):  # noqa: N818 - no error
     """The run was asked to stop, and all processes know."""
+
+
+class NoRoom(Exception):  # noqa: N818 - no error
+    """Memory does not suffice for the videos, which a run can do without, and all processes know."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +78,45 @@ def dealt(count: int, team: Team) -> Iterator[tuple[int, bool]]:
         yield number % count, number < count
 
 
-class RunPipeline(MagrefPipeline):
-    """A pipeline over weights that may be spread."""
+def apart(team: Team, work: Callable[[], T]) -> T:
+    """Every process does the work, in which none waits for another.
 
+    Raises:
+        NoRoom: in all, where memory does not suffice in any.
+    """
+    done: list[T] = []
+    problem = None
+    try:
+        with memory_errors(*_NO_ROOM):
+            done.append(work())
+    except ResourceError as error:
+        problem = str(error)
+    problems = [text for text in team.gather(problem) if text is not None]
+    if problems:
+        raise NoRoom(problems[0])
+    return done[0]
+
+
+@contextmanager
+def brought(models: Sequence[Any], team: Team) -> Iterator[None]:
+    """Models that idle in the CPU's memory, on the run's device for as long.
+
+    Raises:
+        NoRoom: memory does not suffice for them.
+    """
+    idle = [model for model in models if model.device != team.device]
+    try:
+        apart(team, lambda: [model.to(team.device) for model in idle])
+        yield
+    finally:
+        for model in idle:
+            model.to("cpu")
+
+
+class RunPipeline(MagrefPipeline):
+    """A pipeline over weights that may be spread; the VAE's work, which needs most memory, is each process's own."""
+
+    team: Team
     autocast = False
     """Spread weights are float32 by name, and bfloat16 when they are gathered: what they are multiplied with must
     become so too."""
@@ -83,6 +129,12 @@ class RunPipeline(MagrefPipeline):
                 return denoise(latents, step)
 
         return computed
+
+    def _conditioning(self, *arguments: Any) -> Any:
+        return apart(self.team, partial(super()._conditioning, *arguments))
+
+    def _decoded(self, *arguments: Any) -> Any:
+        return apart(self.team, partial(super()._decoded, *arguments))
 
 
 @dataclass(frozen=True)
@@ -208,6 +260,8 @@ def validation_videos(
 
     Raises:
         Stopped: after any sampling step.
+        NoRoom: memory does not suffice for one.
+        ResourceError: nor does it in one process while it samples, where the others wait for it and cannot go on.
     """
 
     def on_step(*_: Any) -> None:
@@ -216,15 +270,7 @@ def validation_videos(
     own: list[tuple[int, Image.Image]] = []
     for number, counts in dealt(len(cases), team):
         case = cases[number]
-        out = pipeline(
-            case.caption,
-            case.references,
-            seed=number,
-            height=case.shape.height,
-            width=case.shape.width,
-            num_frames=case.shape.frames,
-            callback_on_step_end=on_step,
-        )
+        out = _generated(pipeline, case, number, on_step, team)
         frames = np.stack([np.asarray(frame) for frame in out.frames])
         team.each(partial(_write, frames, folder / f"{number}.mp4" if counts else None, pipeline.defaults.fps))
         if counts:
@@ -233,6 +279,22 @@ def validation_videos(
     sheet = stacked_strips([strips[number] for number in sorted(strips)], [case.caption for case in cases])
     team.first(lambda: write_image(sheet, folder / "sheet.png", overwrite=True))
     return sheet
+
+
+def _generated(pipeline: MagrefPipeline, case: Case, seed: int, on_step: Callable[..., Any], team: Team) -> Any:
+    try:
+        return pipeline(
+            case.caption,
+            case.references,
+            seed=seed,
+            height=case.shape.height,
+            width=case.shape.width,
+            num_frames=case.shape.frames,
+            callback_on_step_end=on_step,
+        )
+    except ResourceError:  # whose remedies are those of a command that generates
+        problem = "memory does not suffice for {}; {}".format(*_NO_ROOM)
+    raise NoRoom(problem) if team.world == 1 else ResourceError(problem)
 
 
 def _write(frames: Frames, path: Path | None, fps: float) -> None:
