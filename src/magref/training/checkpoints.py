@@ -7,6 +7,7 @@ checkpoints/step-00000500/      torch's distributed checkpoint: trained weights,
                                 seen.json: which samples, and how many a step
 samples/step-00000500/          validation videos
 model/ or lora.safetensors      what the run made, once it is done
+exported.json                   which of these was written last, and of which step: see `result`
 """
 
 from __future__ import annotations
