@@ -16,7 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from magref.errors import InputError, SaidError
+from magref import MagrefPipeline
+from magref.checkpoints.headers import read_json
+from magref.errors import InputError, ResourceError, SaidError
 from magref.training.checkpoints import checkpoints, open_run
 from magref.training.export import whole
 from magref.training.parallel import Team
@@ -30,8 +32,18 @@ BROKEN = "it is broken"
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:
-    path = output / "transformer" / "diffusion_pytorch_model.safetensors" if output.is_dir() else output
-    return load_file(path)
+    if not output.is_dir():
+        return load_file(output)
+    transformer = load_file(output / "transformer" / "diffusion_pytorch_model.safetensors")
+    return transformer | load_file(output / "text_encoder" / "model.safetensors")
+
+
+def without_dropout(base: Path, folder: Path) -> Path:
+    """The same model; each process drops others of its text encoder's features."""
+    shutil.copytree(base, folder)
+    path = folder / "text_encoder" / "config.json"
+    path.write_text(json.dumps(read_json(path) | {"dropout_rate": 0.0}))
+    return folder
 
 
 def logged(folder: Path, key: str = "loss") -> list[float]:
@@ -52,10 +64,12 @@ class TestEqualToOneProcess:
             ("optim.batch=1 optim.precision=bf16", "optim.batch=2 optim.precision=bf16", 5e-3, 2e-2),
             ("optim.batch=1 model.lora.rank=4", "optim.batch=2 model.lora.rank=4", 1e-4, 2e-3),
             ("optim.batch=2 model.mechanism=tokenwise", "optim.batch=4 model.mechanism=tokenwise", 1e-4, 2e-3),
+            ("optim.batch=1 model.text_encoder=true", "optim.batch=2 model.text_encoder=true", 1e-4, 2e-3),
         ],
-        ids=["full", "accumulated", "bf16", "lora", "unequal lengths"],
+        ids=["full", "accumulated", "bf16", "lora", "unequal lengths", "text encoder"],
     )
     def test_loss_and_weights(self, base, dataset, tmp_path, pair, together, alone, loss, weight):
+        base = without_dropout(base, tmp_path / "base")
         one = run(CPU, make_recipe(base, dataset, *alone.split()), tmp_path / "one").output
         recipe = make_recipe(base, dataset, *together.split())
         two, same = (each.output for each in pair.run(run, recipe, tmp_path / "two"))
@@ -66,6 +80,23 @@ class TestEqualToOneProcess:
         assert ours.keys() == theirs.keys()
         for name, tensor in ours.items():
             assert torch.allclose(tensor.float(), theirs[name].float(), atol=weight), name
+        if two.is_dir():
+            assert read_json(two / "transformer" / "config.json")["_class_name"] == "WanTransformer3DModel"
+            MagrefPipeline.from_pretrained(two)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("precision", "loss", "weight"), [("fp32", 1e-4, 2e-3), ("bf16", 5e-3, 2e-2)])
+    def test_compiled_with_self_attention_kept_as_in_the_papers_recipe(
+        self, base, dataset, tmp_path, pair, precision, loss, weight
+    ):
+        plain = make_recipe(base, dataset, "optim.batch=2", "optim.steps=2", f"optim.precision={precision}")
+        saving = ("optim.checkpointing=selective", "optim.compile=true")
+        spread = make_recipe(base, dataset, "optim.batch=1", "optim.steps=2", f"optim.precision={precision}", *saving)
+        one, (two, _) = run(CPU, plain, tmp_path / "one").output, pair.run(run, spread, tmp_path / "two")
+        for figure in ("loss", "gradient_norm"):
+            assert logged(tmp_path / "two", figure) == pytest.approx(logged(tmp_path / "one", figure), rel=loss)
+        for name, tensor in weights(one).items():
+            assert torch.allclose(tensor.float(), weights(two.output)[name].float(), atol=weight), name
 
     def test_validation_is_dealt_out_and_gives_what_one_process_gives(self, base, dataset, tmp_path, pair):
         changes = ["validation.samples=3", "validation.every=2", "validation.videos=2", "optim.steps=2"]
@@ -186,6 +217,50 @@ class TestBadSamples:
         recipe = make_recipe(base, dataset, sizes, "optim.batch=3")
         assert [each.step for each in pair.run(run, recipe, tmp_path / "run")] == [4, 4]
         assert json.loads((tmp_path / "run" / "skipped.jsonl").read_text())["sample"] == "a0"
+
+
+class TestTooLittleMemory:
+    def test_for_a_video_of_one_process_both_go_on_without(self, base, dataset, tmp_path, pair):
+        changes = ["validation.samples=2", "validation.every=2", "validation.videos=2", "optim.steps=2"]
+        recipe = make_recipe(base, dataset, *changes, "optim.batch=1")
+        assert all(pair.run(small_second, recipe, tmp_path / "run", "_decoded"))
+        assert not list((tmp_path / "run" / "samples").glob("*/*.mp4"))
+
+    def test_in_the_midst_of_a_pass_that_both_share_ends_the_run_with_a_remedy(self, base, dataset, tmp_path, pair):
+        """The others wait in that pass; torchrun ends them. Here nobody waits, since it fails in both."""
+        changes = ["validation.samples=2", "validation.every=2", "validation.videos=2", "optim.steps=2"]
+        recipe = make_recipe(base, dataset, *changes, "optim.batch=1")
+        said = pair.run(small_both, recipe, tmp_path / "run")
+        assert (
+            said
+            == [
+                "memory does not suffice for validation videos; set validation.videos to 0, or use smaller "
+                "data.sizes or fewer data.frames"
+            ]
+            * 2
+        )
+
+
+def no_memory(*_, **__):
+    raise torch.OutOfMemoryError("no memory left")
+
+
+def small_second(team, recipe, folder, part):
+    """Trains; in the second process memory does not suffice for this part of a video."""
+    with pytest.MonkeyPatch.context() as patch:
+        if team.rank == 1:
+            patch.setattr(MagrefPipeline, part, no_memory)
+        return train(recipe, folder, team=team).output is not None
+
+
+def small_both(team, recipe, folder):
+    """What a run says that has too little memory for sampling."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MagrefPipeline, "_denoise", no_memory)
+        try:
+            train(recipe, folder, team=team)
+        except ResourceError as error:
+            return str(error)
 
 
 class TestAccumulation:
