@@ -13,7 +13,7 @@ from magref.dataset.format import Clip, Picture
 from magref.dataset.store import Dataset
 from magref.errors import InputError
 from magref.geometry import VideoShape
-from magref.training import nano
+from magref.training import examples, nano
 from magref.training.augment import augment
 from magref.training.batches import Drawn, Loader, Order
 from magref.training.examples import Buckets, blank_canvas, candidates, draw_canvas, frame_numbers, read_clip
@@ -251,6 +251,27 @@ class TestCanvases:
             recipe = DataRecipe(dataset=str(dataset), backgrounds=wanted)
             roles = [r.role for r in draw_canvas(dataset, sample, SHAPE, recipe, (0, 1)).references]
             assert ("background" in roles) is wanted
+
+    def test_of_more_references_than_fit_the_person_is_always_shown_and_each_object_sometimes(self, dataset):
+        sample = next(iter(Dataset(dataset)))
+        person, box, _ = sample.subjects
+        boxes = [box.model_copy(update={"key": f"box{n}", "label": str(n)}) for n in range(5)]
+        sample = sample.model_copy(update={"subjects": (*boxes, person)})
+        recipe = DataRecipe(dataset=str(dataset), object_dropout=0.0, references=4, shuffle=False)
+        seen = set()
+        for seed in range(24):
+            references = draw_canvas(dataset, sample, SHAPE, recipe, (0, seed)).references
+            assert [r.role for r in references] == ["object"] * 3 + ["person"]
+            labels = [r.label for r in references[:3]]
+            assert labels == sorted(labels)
+            seen |= set(labels)
+        assert seen == set("01234")
+
+    def test_where_all_references_fit_nothing_is_drawn(self, dataset):
+        subjects = list(next(iter(Dataset(dataset))).subjects)
+        random = np.random.default_rng(0)
+        assert examples._fitting(subjects, len(subjects), random) == subjects
+        assert random.bit_generator.state == np.random.default_rng(0).bit_generator.state
 
     def test_a_damaged_picture_is_an_error_of_its_sample(self, tmp_path):
         folder = save_dataset(tmp_path / "discs", 1)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from magref.canvas import Canvas, Order, compose_canvas
-from magref.dataset.format import Clip, Picture, Sample
+from magref.dataset.format import Clip, Picture, Sample, Subject
 from magref.dataset.store import read_picture
 from magref.errors import InputError
 from magref.geometry import VideoShape
@@ -80,7 +80,13 @@ def _cover(frame: Frames, shape: VideoShape) -> Frames:
 
 
 def draw_canvas(folder: Path, sample: Sample, shape: VideoShape, recipe: DataRecipe, seed: tuple[int, ...]) -> Canvas:
-    """A canvas of the sample's references; a pure function of its arguments. `seed` is (run, sample, draw)."""
+    """A canvas of the sample's references; a pure function of its arguments. `seed` is (run, sample, draw).
+
+    Of more references than the recipe has room for, persons go first and the others are drawn.
+
+    Raises:
+        InputError: the sample has background references alone, or one of its pictures cannot be read.
+    """
     random = np.random.default_rng([*seed, zlib.crc32(sample.id.encode())])
     subjects = [s for s in sample.subjects if recipe.backgrounds or s.role != "background"]
     kept = [s for s in subjects if s.role != "object" or random.random() >= recipe.object_dropout]
@@ -88,7 +94,7 @@ def draw_canvas(folder: Path, sample: Sample, shape: VideoShape, recipe: DataRec
     if not kept:
         raise InputError("it has background references alone, which this recipe leaves out")
     references = []
-    for subject in kept[: recipe.references]:
+    for subject in _fitting(kept, recipe.references, random):
         ranked = candidates(subject.pictures, sample.clip)[: recipe.candidates]
         picture = ranked[random.integers(len(ranked))]
         image = read_picture(folder / picture.path).convert("RGBA")
@@ -99,6 +105,14 @@ def draw_canvas(folder: Path, sample: Sample, shape: VideoShape, recipe: DataRec
     return compose_canvas(
         references, height=shape.height, width=shape.width, order=order, seed=int(random.integers(2**31))
     )
+
+
+def _fitting(subjects: list[Subject], count: int, random: np.random.Generator) -> list[Subject]:
+    """At most `count` of the subjects, in their own order."""
+    if len(subjects) <= count:  # without a draw, so that a seed's canvas depends on `count` only where it must
+        return subjects
+    drawn = sorted(random.permutation(len(subjects)).tolist(), key=lambda number: subjects[number].role != "person")
+    return [subjects[number] for number in sorted(drawn[:count])]
 
 
 def candidates(pictures: tuple[Picture, ...], clip: Clip) -> list[Picture]:
