@@ -17,7 +17,7 @@ from magref.evaluation.measures.finder import FinderNet, find_subjects, overlap
 from magref.evaluation.measures.instruments import load_instruments
 from magref.evaluation.measures.layout import layout_by_frame, layout_left
 from magref.evaluation.measures.motion import PATH_OF, motion_right, read_motion
-from magref.evaluation.measures.score import count_subjects
+from magref.evaluation.measures.score import Case, CaseSubject, count_subjects, score_video
 from magref.evaluation.measures.steadiness import colour_drift, constancy, flicker
 from magref.evaluation.measures.tracking import Track, follow
 from magref.evaluation.measures.train_finder import targets
@@ -166,6 +166,21 @@ def test_nothing_found_is_a_track_that_is_never_seen():
     empty = [np.zeros((0, 4))] * 3
     (found,) = follow(empty, [np.zeros(0)] * 3, [np.zeros((0, 1))] * 3, height=HEIGHT)
     assert not found.seen.any()
+
+
+@pytest.mark.parametrize(
+    ("motions", "sentence"),
+    [
+        ([None, "flies"], r"the motion 'flies' is unknown; use None or one of left, right, .*waves"),
+        ([None] * 6, "more than 5 subjects cannot be followed; give at most 5 of the case's 6"),
+    ],
+    ids=["motion", "many"],
+)
+def test_a_case_that_cannot_be_measured_is_refused_before_anything_is_computed(motions, sentence, monkeypatch):
+    monkeypatch.setattr("magref.evaluation.measures.score.shipped_instruments", lambda: pytest.fail("it was begun"))
+    case = Case(tuple(CaseSubject(Image.new("RGB", (64, 64), "red"), motion) for motion in motions))
+    with pytest.raises(InputError, match=sentence):
+        score_video(np.zeros((5, HEIGHT, WIDTH, 3), np.uint8), case)
 
 
 def test_subjects_are_counted_over_frames():

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from magref.errors import InputError
 from magref.evaluation.measures.background import background_similarity, colour_share, outside_boxes
 from magref.evaluation.measures.camera import camera_of
 from magref.evaluation.measures.embedding import crops, embed
@@ -27,9 +28,9 @@ from magref.evaluation.measures.instruments import (
     shipped_instruments,
 )
 from magref.evaluation.measures.layout import layout_left
-from magref.evaluation.measures.motion import motion_right, read_motion
+from magref.evaluation.measures.motion import PATH_OF, motion_right, read_motion
 from magref.evaluation.measures.steadiness import colour_drift, constancy, flicker
-from magref.evaluation.measures.tracking import Track, follow
+from magref.evaluation.measures.tracking import MOST, Track, follow
 from magref.evaluation.statistics import Mean, mean_of
 from magref.references import ImageLike, Reference
 from magref.settings import Record
@@ -142,7 +143,11 @@ def score_video(
         case: what it was to show.
         instruments: the networks; those that come with the package by default.
         others: the kind that the other references of the hundred are of; all kinds by default.
+
+    Raises:
+        InputError: the case has more than 5 subjects, or a motion that is none of the world's.
     """
+    _check(case)
     tools = instruments or shipped_instruments()
     video = torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).float() / 255
     height, width = video.shape[-2:]
@@ -216,6 +221,17 @@ def count_subjects(scores: Sequence[Sequence[float]]) -> int:
     sure = [sum(score >= _SURE for score in each) for each in scores]
     most = max(sure, default=0)
     return max((k for k in range(most + 1) if sum(n >= k for n in sure) >= _COUNTED * len(sure)), default=0)
+
+
+def _check(case: Case) -> None:
+    """Before anything is computed, since a video takes seconds."""
+    if len(case.subjects) > MOST:
+        raise InputError(
+            f"more than {MOST} subjects cannot be followed; give at most {MOST} of the case's {len(case.subjects)}"
+        )
+    for subject in case.subjects:
+        if subject.motion is not None and subject.motion not in PATH_OF:
+            raise InputError(f"the motion {subject.motion!r} is unknown; use None or one of {', '.join(PATH_OF)}")
 
 
 def _features(video: torch.Tensor, found: Sequence[Found], tools: Instruments) -> list[torch.Tensor]:

@@ -19,6 +19,8 @@ _SIZE = 0.15
 """What a change of size by a factor of e costs."""
 _LOST = 0.1
 """What it costs to vanish, or to come back."""
+MOST = 5
+"""So many references are followed at most: eight among six boxes could be placed in 93,000 ways in each frame."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def follow(boxes: Sequence[Floats], scores: Sequence[Floats], cosines: Sequence[
     """The tracks of all references, of which no two share a box.
 
     Each reference takes one of the found boxes or none in every frame; the whole course with the highest sum of cosines
-    and finder's scores, less what leaps and gaps cost, is found exactly (Viterbi).
+    and finder's scores, less what leaps and gaps cost, is found exactly (Viterbi). Meant for at most `MOST` references.
 
     Args:
         boxes: (K, 4) for each frame.
