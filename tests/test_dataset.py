@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from magref.cli import main
 from magref.dataset import rows as rows_module
-from magref.dataset import store
 from magref.dataset.check import check_dataset
 from magref.dataset.format import Clip, DatasetInfo, Picture, Provenance, Sample, Subject, file_name, find_span
 from magref.dataset.importing import import_folder
 from magref.dataset.rows import Rows
+from magref.dataset.schema import manifest_schema
 from magref.dataset.shards import export_shards
 from magref.dataset.store import Dataset, DatasetWriter, NewPicture, NewSubject, read_picture
 from magref.errors import InputError, OutputError, ResourceError
@@ -127,6 +127,17 @@ class TestWriter:
                 add(writer, "one")
         assert Dataset(folder).ids() == ["one", "two.b", "three"]
 
+    def test_a_new_part_takes_no_number_of_another_where_one_was_taken_out(self, tmp_path):
+        with DatasetWriter(tmp_path / "set", INFO, part_samples=1) as writer:
+            for n in range(3):
+                add(writer, f"s{n}", masks=None)
+        (tmp_path / "set/manifest/part-00001.parquet").unlink()
+        with DatasetWriter(tmp_path / "set", INFO) as writer:
+            add(writer, "s1", masks=None)
+        dataset = Dataset(tmp_path / "set")
+        assert dataset.ids() == ["s0", "s2", "s1"]
+        assert [path.name for path in dataset.parts()] == [f"part-0000{n}.parquet" for n in (0, 2, 3)]
+
     def test_rows_noted_before_an_error_are_kept(self, tmp_path):
         with pytest.raises(InputError), DatasetWriter(tmp_path / "set", INFO) as writer:  # noqa: PT012
             add(writer)
@@ -142,7 +153,8 @@ class TestWriter:
         assert problems(tmp_path / "set") == []
 
     def test_another_dataset_or_folder_is_left_alone(self, folder, tmp_path):
-        with pytest.raises(OutputError, match="is the dataset 'toys'"):
+        said = "with the name 'toys', not 'other' and the license 'CC0-1.0', not none; give the same, or choose another"
+        with pytest.raises(OutputError, match=said):
             DatasetWriter(folder, DatasetInfo(name="other"))
         (tmp_path / "notes").mkdir()
         (tmp_path / "notes/mine.txt").write_text("mine")
@@ -176,6 +188,11 @@ class TestFormat:
         with pytest.raises(ValidationError, match="stay in the dataset"):
             Picture(path=path)
 
+    @pytest.mark.parametrize("path", ["dataset.json", "./Dataset.json", "manifest/part-00000.parquet", "."])
+    def test_no_path_is_the_datasets_own(self, path):
+        with pytest.raises(ValidationError, match="is the dataset's own"):
+            Picture(path=path)
+
     @pytest.mark.parametrize("span", [(0, 3), (-1, 4), (40, 80), (5, 5)])
     def test_a_span_that_is_not_the_label_is_refused(self, span):
         ball = Subject(key="b", role="object", pictures=(Picture(path="x.png"),), label="ball", span=span)
@@ -201,7 +218,7 @@ class TestCheck:
         part = Dataset(folder).parts()[0]
         rows = pq.read_table(part).to_pylist()
         rows[0] |= changes
-        pq.write_table(pa.Table.from_pylist(rows, schema=store._schema()), part)
+        pq.write_table(pa.Table.from_pylist(rows, schema=manifest_schema()), part)
 
     def test_missing_and_damaged_files_are_named(self, folder):
         (folder / "clips/one.mp4").write_bytes(b"no video")
@@ -319,7 +336,7 @@ class TestRows:
         row = pq.read_table(part).to_pylist()[0]
         for number in range(3):
             rows = [row | {"id": f"s{n}"} for n in range(40 * number, min(100, 40 * (number + 1)))]
-            table = pa.Table.from_pylist(rows, schema=store._schema())
+            table = pa.Table.from_pylist(rows, schema=manifest_schema())
             pq.write_table(table, part.with_name(f"part-{number:05d}.parquet"), row_group_size=7)
         return folder
 

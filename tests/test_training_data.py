@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from magref.dataset import rows as rows_module
-from magref.dataset.store import Dataset, _schema
+from magref.dataset.schema import manifest_schema
+from magref.dataset.store import Dataset
 from magref.errors import InputError, OutputError
 from magref.text import encode_text
 from magref.training.encoding import caption_features, pad_texts
@@ -43,7 +44,7 @@ def change_row(dataset, name, **changes):
 
     (part,) = Dataset(dataset).parts()
     rows = [row | (changes if row["id"] == name else {}) for row in pq.read_table(part).to_pylist()]
-    pq.write_table(pa.Table.from_pylist(rows, schema=_schema()), part)
+    pq.write_table(pa.Table.from_pylist(rows, schema=manifest_schema()), part)
 
 
 def fill(recipe):

@@ -24,6 +24,7 @@ from magref.settings import Record
 FORMAT: Final = "magref-dataset"
 VERSION: Final = 1
 INFO_FILE: Final = "dataset.json"
+MANIFEST: Final = "manifest"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,149}")
 
@@ -39,6 +40,8 @@ def _check_path(path: str) -> None:
     parts = PurePosixPath(path).parts
     if path.startswith("/") or "\\" in path or ":" in path or ".." in parts:
         raise ValueError(f"the path {path!r} does not stay in the dataset's folder")
+    if not parts or parts[0].casefold() in (INFO_FILE, MANIFEST):  # removing the sample would remove the dataset's rows
+        raise ValueError(f"the path {path!r} is the dataset's own; a sample's files lie beside it")
 
 
 class DatasetInfo(Record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 
 from magref.dataset.format import (
     INFO_FILE,
+    MANIFEST,
     VERSION,
     Clip,
     DatasetInfo,
@@ -30,6 +32,7 @@ from magref.dataset.format import (
     Subject,
     find_span,
 )
+from magref.dataset.schema import manifest_schema
 from magref.errors import InputError, OutputError, ResourceError
 from magref.outputs import write_image, writing
 from magref.references import Role
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet
 
 PART_SAMPLES = 1000
+_PART = re.compile(r"part-(\d+)\.parquet")
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ class DatasetWriter:
             existing = Dataset(self.folder)
             if existing.info != info:
                 raise OutputError(
-                    f"{self.folder} is the dataset {existing.info.name!r} with other data; choose another"
+                    f"{self.folder} is a dataset with {_differences(existing.info, info)}; give the same, "
+                    "or choose another folder"
                 )
             self._ids = set(existing.ids())
         else:
@@ -153,9 +158,11 @@ class DatasetWriter:
         if not self._rows:
             return
         arrow, parquet = _parquet()
-        table = arrow.Table.from_pylist([row.model_dump(mode="json") for row in self._rows], schema=_schema())
-        number = len(list((self.folder / "manifest").glob("part-*.parquet")))
-        with writing(self.folder / "manifest" / f"part-{number:05d}.parquet") as path:
+        table = arrow.Table.from_pylist([row.model_dump(mode="json") for row in self._rows], schema=manifest_schema())
+        manifest = self.folder / MANIFEST
+        # Not their count: where one was taken out, that number is another's.
+        taken = [int(found[1]) for part in manifest.glob("*") if (found := _PART.fullmatch(part.name))]
+        with writing(manifest / f"part-{max(taken, default=-1) + 1:05d}.parquet") as path:
             parquet.write_table(table, path)
         self._rows = []
 
@@ -201,6 +208,17 @@ class DatasetWriter:
             raise InputError(f"the sample {name!r} cannot be stored: {first_problem(error)}") from None
 
 
+def _differences(existing: DatasetInfo, given: DatasetInfo) -> str:
+    """In words: what stands in `dataset.json`, and what was given in its place."""
+    there, here = existing.model_dump(), given.model_dump()
+    differing = [name for name in there if there[name] != here[name]]
+    return " and ".join(f"the {name} {_said(there[name])}, not {_said(here[name])}" for name in differing)
+
+
+def _said(value: str | None) -> str:
+    return "none" if value is None else repr(value)
+
+
 def _subject(name: str, caption: str, new: NewSubject) -> Subject:
     span = new.span
     label = new.label
@@ -234,7 +252,7 @@ class Dataset:
 
     def parts(self) -> list[Path]:
         """The manifest's files, in order."""
-        return sorted((self.folder / "manifest").glob("part-*.parquet"))
+        return sorted((self.folder / MANIFEST).glob("part-*.parquet"))
 
     def ids(self) -> list[str]:
         """All samples' ids, without reading the rest of their rows."""
@@ -358,41 +376,3 @@ def _parquet() -> tuple[Any, Any]:
     except ImportError:
         raise ResourceError("datasets need an extra package; run pip install 'magref[train]'") from None
     return pyarrow, pyarrow.parquet
-
-
-def _schema() -> pyarrow.Schema:
-    import pyarrow as pa
-
-    text, whole, number = pa.string(), pa.int32(), pa.float64()
-    picture = pa.struct([("path", text), ("frame", whole), ("box", pa.list_(whole)), ("score", number)])
-    subject = pa.struct(
-        [
-            ("key", text),
-            ("role", text),
-            ("pictures", pa.list_(picture)),
-            ("label", text),
-            ("span", pa.list_(whole)),
-            ("identity", text),
-        ]
-    )
-    clip = pa.struct(
-        [
-            ("path", text),
-            ("fps", number),
-            *((name, whole) for name in ("num_frames", "height", "width", "start", "stop")),
-        ]
-    )
-    mask = pa.struct([("path", text), ("frame", whole), ("subject", text)])
-    provenance = pa.struct(
-        [("source", text), ("start_s", number), ("end_s", number), ("license", text), ("made_by", text)]
-    )
-    return pa.schema(
-        [
-            ("id", text),
-            ("caption", text),
-            ("clip", clip),
-            ("subjects", pa.list_(subject)),
-            ("masks", pa.list_(mask)),
-            ("provenance", provenance),
-        ]
-    )
