@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from magref.cli import main
 from magref.dataset.check import check_dataset
@@ -84,6 +86,39 @@ def test_an_interrupted_removal_is_found_again(folder, monkeypatch):
     assert again.files() == []
     remove(again)
     assert list(check_dataset(folder)) == []
+
+
+def rename_picture(folder: Path, sample: str, path: str) -> None:
+    """Let a sample's row name another file for its subject's picture."""
+    for part in Dataset(folder).parts():
+        table = parquet.read_table(part)
+        rows = table.to_pylist()
+        for row in rows:
+            if row["id"] == sample:
+                row["subjects"][0]["pictures"][0]["path"] = path
+        parquet.write_table(pa.Table.from_pylist(rows, schema=table.schema), part)
+
+
+def test_a_file_that_another_sample_needs_is_never_deleted(folder):
+    rename_picture(folder, "c", "pictures/./a/one-0.png")
+    said = r"^pictures/a/one-0\.png of 'a' is also a file of 'c', which does not name ann; name the identity there too"
+    with pytest.raises(InputError, match=f"{said}, or remove the whole source with --whole-sources$"):
+        plan_removal(folder, "ann")
+    rename_picture(folder, "d", "pictures/a/one-0.png")
+    remove(plan_removal(folder, "ann", whole_sources=True))  # c and d go too
+    assert Dataset(folder).ids() == []
+
+
+def test_samples_that_go_may_share_a_file(folder):
+    rename_picture(folder, "b", "pictures/a/one-0.png")
+    remove(plan_removal(folder, "ann"))
+    assert Dataset(folder).ids() == ["c", "d"]
+
+
+def test_the_manifest_is_no_file_of_a_sample(folder):
+    rename_picture(folder, "a", "manifest/part-00001.parquet")
+    with pytest.raises(InputError, match="is the dataset's own"):
+        plan_removal(folder, "ann")
 
 
 def test_an_unknown_identity_and_a_folder_that_is_none_are_named(folder, tmp_path):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from magref.dataset.format import Sample
@@ -21,8 +22,8 @@ class Removal:
     samples: tuple[tuple[Path, Sample], ...]
 
     def files(self) -> list[Path]:
-        """Every file of these samples that is there."""
-        paths = [self.folder / path for _, sample in self.samples for path in sample.files()]
+        """Every file of these samples that is there, once."""
+        paths = dict.fromkeys(self.folder / path for _, sample in self.samples for path in sample.files())
         return [path for path in paths if path.exists()]
 
 
@@ -36,8 +37,8 @@ def plan_removal(folder: str | Path, identity: str, *, whole_sources: bool = Fal
             naming them.
 
     Raises:
-        InputError: the folder is no dataset, none of its samples has the identity, or one that has it does not fit
-            the format.
+        InputError: the folder is no dataset, none of its samples has the identity, one that has it does not fit
+            the format, or a file of one is also a file of a sample that stays.
     """
     dataset = Dataset(folder)
     rows = list(dataset.rows())
@@ -45,8 +46,18 @@ def plan_removal(folder: str | Path, identity: str, *, whole_sources: bool = Fal
     if not shown:
         raise InputError(f"no sample of {dataset.folder} shows {identity!r}; identities stand in its manifest")
     sources = {_source(row) for row in shown} - {None}
-    wanted = [(p, row) for p, row in rows if _shows(row, identity) or (whole_sources and _source(row) in sources)]
-    return Removal(dataset.folder, tuple((part, _valid(part, row)) for part, row in wanted))
+    going = [_shows(row, identity) or (whole_sources and _source(row) in sources) for _, row in rows]
+    samples = tuple((part, _valid(part, row)) for (part, row), goes in zip(rows, going, strict=True) if goes)
+    owners = {PurePosixPath(path): sample.id for _, sample in samples for path in sample.files()}
+    for (_, row), goes in zip(rows, going, strict=True):
+        shared = None if goes else next((path for path in _files(row) if path in owners), None)
+        if shared is not None:
+            remedy = "" if whole_sources else ", or remove the whole source with --whole-sources"
+            raise InputError(
+                f"{shared} of {owners[shared]!r} is also a file of {row['id']!r}, which does not name {identity}; "
+                f"name the identity there too{remedy}"
+            )
+    return Removal(dataset.folder, samples)
 
 
 def remove(removal: Removal) -> None:
@@ -71,7 +82,7 @@ def remove(removal: Removal) -> None:
 
 
 def _rewrite(part: Path, without: set[str]) -> None:
-    """The rows of the other samples. A part that loses all stays, empty: the number of parts names the next one."""
+    """The rows of the other samples. A part that loses all stays, empty."""
     from pyarrow import parquet
 
     with manifest_errors(part), open_part(part) as opened:
@@ -83,6 +94,14 @@ def _rewrite(part: Path, without: set[str]) -> None:
 
 def _shows(row: dict[str, Any], identity: str) -> bool:
     return any(subject.get("identity") == identity for subject in row.get("subjects") or ())
+
+
+def _files(row: dict[str, Any]) -> Iterator[PurePosixPath]:
+    """A row's files, also where the rest of it does not fit the format."""
+    pictures = [picture for subject in row.get("subjects") or () for picture in subject.get("pictures") or ()]
+    for part in (row.get("clip"), *pictures, *(row.get("masks") or ())):
+        if part and part.get("path"):
+            yield PurePosixPath(part["path"])
 
 
 def _source(row: dict[str, Any]) -> str | None:
