@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import tarfile
 import zlib
 
 import numpy as np
@@ -12,60 +10,19 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from magref.cli import main
+from dataset_toys import CAPTION, INFO, add, cut_out, problems, run, save_toys, subjects, video
 from magref.dataset import rows as rows_module
-from magref.dataset.check import check_dataset
-from magref.dataset.format import Clip, DatasetInfo, Picture, Provenance, Sample, Subject, file_name, find_span
-from magref.dataset.importing import import_folder
+from magref.dataset.format import Clip, DatasetInfo, Picture, Sample, Subject, file_name, find_span
 from magref.dataset.rows import Rows
 from magref.dataset.schema import manifest_schema
-from magref.dataset.shards import export_shards
-from magref.dataset.store import Dataset, DatasetWriter, NewPicture, NewSubject, read_picture
+from magref.dataset.store import Dataset, DatasetWriter, read_picture
 from magref.errors import InputError, OutputError, ResourceError
 from magref.video import read_video, write_video
-
-INFO = DatasetInfo(name="toys", license="CC0-1.0")
-CAPTION = "A man in a red hat throws a ball in the park."
-
-
-def video(frames: int = 6, value: int = 90) -> np.ndarray:
-    clip = np.full((frames, 32, 48, 3), value, dtype=np.uint8)
-    clip[:, 8:20, 10:30] = np.arange(frames, dtype=np.uint8)[:, None, None, None] * 20
-    return clip
-
-
-def cut_out(colour: tuple[int, int, int], alpha: int = 255) -> Image.Image:
-    image = Image.new("RGBA", (20, 24), (0, 0, 0, 0))
-    image.paste((*colour, alpha), (4, 4, 16, 20))
-    return image
-
-
-def subjects() -> list[NewSubject]:
-    faces = [NewPicture(cut_out((200, 10 * n, 0)), frame=n, box=(4, 4, 16, 20), score=0.9 - n / 10) for n in range(3)]
-    return [
-        NewSubject("man", "person", faces, label="a man in a red hat", identity="man-1"),
-        NewSubject("ball", "object", [NewPicture(cut_out((0, 0, 250)))], label="ball"),
-        NewSubject("park", "background", [NewPicture(Image.new("RGB", (48, 32), "green"))], label="the lake"),
-    ]
-
-
-def add(writer: DatasetWriter, name: str = "one", **changes):
-    inside = np.zeros((32, 48), dtype=bool)
-    inside[8:20, 10:30] = True
-    given = {"fps": 16.0, "window": (1, 6), "masks": {("man", 2): inside}, "provenance": Provenance(source="film.mp4")}
-    return writer.add(name, CAPTION, video(), subjects(), **given | changes)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    with DatasetWriter(tmp_path / "set", INFO) as writer:
-        add(writer, "one")
-        add(writer, "two.b", masks=None)
-    return tmp_path / "set"
-
-
-def problems(folder, **options) -> list[str]:
-    return [f"{p.sample}: {p.sentence}" for p in check_dataset(folder, **options)]
+    return save_toys(tmp_path / "set")
 
 
 class TestRoundTrip:
@@ -368,117 +325,10 @@ class TestRows:
             rows["one"]
 
 
-@pytest.fixture
-def material(tmp_path):
-    """Clips, captions and pictures as a person might have them."""
-    folder = tmp_path / "mine"
-    (folder / "day 1").mkdir(parents=True)
-    write_video(video(), folder / "walk.mp4", fps=16)
-    (folder / "walk.txt").write_text("A man throws\n a ball. ", encoding="utf-8")
-    (folder / "walk").mkdir()
-    cut_out((9, 9, 9)).save(folder / "walk/person a man.png")
-    cut_out((0, 0, 99)).save(folder / "walk/object_ball.png")
-    cut_out((0, 0, 88)).save(folder / "walk/object ball 2.png")
-    Image.new("RGB", (40, 30), "green").save(folder / "walk/background.jpg")
-    write_video(video(5), folder / "day 1/run.webm", fps=10)
-    (folder / "day 1/run.txt").write_text("A dog runs.")
-    (folder / "day 1/run").mkdir()
-    cut_out((50, 9, 9)).save(folder / "day 1/run/object-dog.png")
-    return folder
-
-
-class TestImport:
-    def test_a_plain_folder_becomes_a_dataset(self, material, tmp_path):
-        made = list(import_folder(material, tmp_path / "set", name="mine", license="all mine"))
-        assert [(m.name, m.problem) for m in made] == [("day-1-run", None), ("walk", None)]
-        run, walk = Dataset(tmp_path / "set")
-        assert (run.clip.num_frames, run.clip.fps) == (5, 10)
-        assert walk.caption == "A man throws a ball."
-        assert [(s.role, s.label, s.span, len(s.pictures)) for s in walk.subjects] == [
-            ("background", None, None, 1),
-            ("object", "ball", (15, 19), 2),
-            ("person", "A man", (0, 5), 1),
-        ]
-        assert walk.provenance.license == "all mine"
-        assert problems(tmp_path / "set", decode=True) == []
-
-    def test_what_cannot_be_used_is_named_and_passed_over(self, material, tmp_path):
-        for name in ("no caption", "empty", "no pictures", "odd name", "broken"):
-            shutil.copy(material / "walk.mp4", material / f"{name}.mp4")
-            shutil.copytree(material / "walk", material / name)
-            (material / f"{name}.txt").write_text("A ball.")
-        (material / "no caption.txt").unlink()
-        (material / "empty.txt").write_text(" \n")
-        shutil.rmtree(material / "no pictures")
-        (material / "odd name/background.jpg").rename(material / "odd name/place.jpg")
-        (material / "broken.mp4").write_bytes(b"no video")
-        found = {m.name: m.problem for m in import_folder(material, tmp_path / "set", name="mine")}
-        assert "write what the clip shows" in found["no-caption"]
-        assert "is empty" in found["empty"]
-        assert "no reference pictures" in found["no-pictures"]
-        assert "rename it" in found["odd-name"]
-        assert "cannot be read" in found["broken"]
-        assert Dataset(tmp_path / "set").ids() == ["day-1-run", "walk"]
-
-    def test_an_import_goes_on_where_it_stopped(self, material, tmp_path):
-        first = import_folder(material, tmp_path / "set", name="mine")
-        next(first)
-        first.close()
-        again = [m.name for m in import_folder(material, tmp_path / "set", name="mine")]
-        assert again == ["walk"]
-        assert len(Dataset(tmp_path / "set")) == 2
-
-    def test_a_source_without_clips_is_refused(self, tmp_path):
-        with pytest.raises(InputError, match="no folder"):
-            list(import_folder(tmp_path / "absent", tmp_path / "set", name="x"))
-        (tmp_path / "bare").mkdir()
-        with pytest.raises(InputError, match="no clips"):
-            list(import_folder(tmp_path / "bare", tmp_path / "set", name="x"))
-        assert not (tmp_path / "set").exists()
-
-
-class TestShards:
-    def test_a_samples_files_lie_together(self, folder, tmp_path):
-        made = list(export_shards(folder, tmp_path / "shards", shard_samples=1))
-        assert [path.name for path in made] == ["shard-00000.tar", "shard-00001.tar"]
-        sample = next(iter(Dataset(folder)))
-        with tarfile.open(made[0]) as tar:
-            names = tar.getnames()
-            assert names == [
-                "one.json", "one.mp4", "one.man-0.png", "one.man-1.png", "one.man-2.png", "one.ball-0.png",
-                "one.park-0.png", "one.mask.man-2.png",
-            ]  # fmt: skip
-            assert Sample.model_validate_json(tar.extractfile("one.json").read()) == sample
-            assert tar.extractfile("one.mp4").read() == (folder / "clips/one.mp4").read_bytes()
-        with tarfile.open(made[1]) as tar:
-            assert {name.partition(".")[0] for name in tar.getnames()} == {"two_b"}
-
-    def test_equal_datasets_give_equal_bytes_and_finished_shards_stay(self, folder, tmp_path):
-        one, other = (next(export_shards(folder, tmp_path / name)) for name in ("a", "b"))
-        assert one.read_bytes() == other.read_bytes()
-        before = one.stat().st_mtime_ns
-        assert list(export_shards(folder, tmp_path / "a")) == [one]
-        assert one.stat().st_mtime_ns == before
-
-
 class TestCommands:
-    def run(self, *arguments) -> int:
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        return end.value.code
-
-    def test_import_check_and_export(self, material, tmp_path, capsys):
-        made = tmp_path / "set"
-        assert self.run("dataset", "import", material, made, "--license", "CC0") == 0
-        assert json.loads((made / "dataset.json").read_text())["name"] == "set"
-        assert self.run("dataset", "check", made, "--decode") == 0
-        assert "2 samples, 0 problems" in capsys.readouterr().err
-        assert self.run("dataset", "export", made, tmp_path / "shards") == 0
-        assert (tmp_path / "shards/shard-00000.tar").is_file()
-
     def test_problems_give_exit_code_1_and_mistakes_2(self, folder, tmp_path, capsys):
         (folder / "clips/one.mp4").unlink()
-        assert self.run("dataset", "check", folder) == 1
+        assert run("dataset", "check", folder) == 1
         assert "one: clips/one.mp4 is missing" in capsys.readouterr().err
-        assert self.run("dataset", "check", tmp_path / "absent") == 2
+        assert run("dataset", "check", tmp_path / "absent") == 2
         assert "no dataset.json" in capsys.readouterr().err

@@ -10,7 +10,8 @@ from pathlib import Path
 from magref.dataset.format import Sample
 from magref.dataset.store import Dataset, read_picture, sample_of
 from magref.errors import InputError
-from magref.video import probe_video, read_video
+from magref.streaming import count_frames
+from magref.video import probe_video
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _clip_problems(sample: Sample, path: Path, *, decode: bool) -> Iterator[str]
     clip = sample.clip
     try:
         found = probe_video(path)
-        frames = len(read_video(path)[0]) if decode else found.num_frames
+        frames = count_frames(path) if decode else found.num_frames
     except InputError as error:
         yield str(error)
         return

@@ -26,7 +26,9 @@ VERSION: Final = 1
 INFO_FILE: Final = "dataset.json"
 MANIFEST: Final = "manifest"
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,149}")
+NAME_LENGTH: Final = 150
+"""How long a `Name` may be, so that file systems, whose limit is 255 bytes, hold it with what follows it."""
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_LENGTH - 1}}}")
 
 Name = Annotated[str, Field(pattern=f"^{_NAME.pattern}$")]
 """Names files: letters, digits, dot, dash and underscore."""
@@ -178,5 +180,5 @@ def find_span(caption: str, label: str) -> tuple[int, int] | None:
 
 def file_name(text: str) -> str:
     """The text as a `Name`: what a name cannot hold becomes a dash."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:150]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:NAME_LENGTH]
     return name or "unnamed"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +13,17 @@ from typing import get_args
 
 from PIL import Image, ImageOps
 
-from magref.dataset.format import DatasetInfo, Provenance, file_name
+from magref.dataset.format import NAME_LENGTH, DatasetInfo, Provenance, file_name
 from magref.dataset.store import DatasetWriter, NewPicture, NewSubject
-from magref.errors import InputError, MagrefError
+from magref.errors import InputError
 from magref.references import Reference, Role, open_reference
-from magref.video import read_video
+from magref.streaming import even_sides, stream_video
 
 CLIP_ENDINGS = (".mp4", ".mov", ".webm", ".mkv", ".avi")
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
-_PICTURE_NAME = re.compile(rf"({'|'.join(get_args(Role))})(?:[ _-]+(.*?))?(?:[ _-]+(\d+))?", re.IGNORECASE)
+_PICTURE_NAME = re.compile(rf"({'|'.join(get_args(Role))})(?:[ _-]+(?!\d+$)(.*?))?(?:[ _-]+(\d+))?", re.IGNORECASE)
+_DIGEST_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,15 @@ def import_folder(
 
     Beside each clip, `walk.mp4`, lie its caption `walk.txt` and a folder `walk/` of its reference pictures, each named
     by role and, better, by the words of the caption that mean it: `person a man in a hat.png`, `object ball.png`,
-    `background park.jpg`. Several pictures of one subject end in a number: `object ball 2.png`.
+    `background park.jpg`. Several pictures of one subject end in a number: `object ball 2.png`, `person 2.png`.
 
     A clip that cannot be used is yielded with the reason and does not end the import; one that is in the dataset
-    already is passed over, so that an import goes on where it was interrupted.
+    already is passed over, so that an import goes on where it was interrupted. Of clips that would have the same id,
+    the first in order of their paths is taken, and the others are yielded each time.
 
     Raises:
         InputError: `source` is no folder, or has no clips.
+        OutputError: the dataset cannot be written, or is another one.
     """
     source = Path(os.path.expanduser(source))
     if not source.is_dir():
@@ -55,16 +60,32 @@ def import_folder(
             f"{source} has no clips ({', '.join(CLIP_ENDINGS)}); put some in, each with its caption in .txt"
         )
     with DatasetWriter(folder, DatasetInfo(name=name, license=license)) as writer:
+        firsts: dict[str, Path] = {}
         for clip in clips:
-            sample = file_name(str(clip.relative_to(source).with_suffix("")))
+            path = clip.relative_to(source)
+            sample = _sample_id(path)
+            first = firsts.setdefault(sample.casefold(), path)  # some file systems do not tell upper case from lower
+            if first != path:
+                yield Imported(sample, f"it would have the id of {first}; rename it")
+                continue
             if sample in writer:
                 continue
             try:
                 _add(writer, sample, clip, license)
-            except MagrefError as error:
+            except InputError as error:  # a full disk is no clip's fault, and ends the import
                 yield Imported(sample, str(error))
             else:
                 yield Imported(sample, None)
+
+
+def _sample_id(path: Path) -> str:
+    """The clip's path within the source as a `Name`; a digest tells apart what a name cannot hold."""
+    text = unicodedata.normalize("NFC", path.with_suffix("").as_posix())  # macOS and Linux spell an umlaut differently
+    name = file_name(text)
+    if text.isascii() and len(text) <= NAME_LENGTH:
+        return name
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:_DIGEST_DIGITS]
+    return f"{name[: NAME_LENGTH - _DIGEST_DIGITS - 1]}-{digest}"
 
 
 def _add(writer: DatasetWriter, sample: str, clip: Path, license: str | None) -> None:
@@ -74,8 +95,8 @@ def _add(writer: DatasetWriter, sample: str, clip: Path, license: str | None) ->
     if clip.suffix.lower() == ".mp4":
         writer.add(sample, caption, clip, subjects, provenance=provenance)
     else:
-        frames, fps = read_video(clip)
-        writer.add(sample, caption, frames, subjects, fps=fps, provenance=provenance)
+        frames, fps = stream_video(clip)
+        writer.add(sample, caption, even_sides(frames), subjects, fps=fps, provenance=provenance)
 
 
 def _caption(path: Path) -> str:

@@ -34,6 +34,7 @@ from magref.dataset.format import (
 )
 from magref.dataset.schema import manifest_schema
 from magref.errors import InputError, OutputError, ResourceError
+from magref.frames import FrameStream
 from magref.outputs import write_image, writing
 from magref.references import Role
 from magref.settings import Record
@@ -113,7 +114,7 @@ class DatasetWriter:
         self,
         name: str,
         caption: str,
-        video: Frames | str | Path,
+        video: Frames | FrameStream | str | Path,
         subjects: Sequence[NewSubject],
         *,
         fps: float | None = None,
@@ -125,7 +126,8 @@ class DatasetWriter:
 
         Args:
             name: its id; each must be new (`name in writer` tells).
-            video: frames, uint8 (F, H, W, 3), with their `fps`; or an .mp4 file, which is copied as it is.
+            video: frames, uint8 (F, H, W, 3), or a stream of such, read once while it is written, with their `fps`; or
+                an .mp4 file, which is copied as it is.
             window: first and last + 1 of the frames that the caption is about; all by default.
             masks: (subject's key, frame) -> (H, W), True inside.
 
@@ -170,7 +172,7 @@ class DatasetWriter:
         self,
         name: str,
         caption: str,
-        video: Frames | str | Path,
+        video: Frames | FrameStream | str | Path,
         subjects: Sequence[NewSubject],
         fps: float | None,
         window: tuple[int, int] | None,
