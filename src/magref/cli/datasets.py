@@ -95,9 +95,9 @@ def export(
     destination: Annotated[Path, typer.Argument(help="The folder for the shards.")],
     samples: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 500,
 ) -> None:
-    """Write a dataset as WebDataset shards; those that are there already stay."""
+    """Write a dataset as WebDataset shards; those that are there already with the same samples are kept."""
     from magref.dataset.shards import export_shards
 
     console = Console(stderr=True)
     for shard in export_shards(folder, destination, shard_samples=samples):
-        console.print(f"wrote {shard}", markup=False, highlight=False)
+        console.print(f"{'wrote' if shard.new else 'kept'} {shard.path}", markup=False, highlight=False)
