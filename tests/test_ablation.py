@@ -11,7 +11,7 @@ import pytest
 
 from magref.errors import InputError, OutputError
 from magref.evaluation.ablation.__main__ import run
-from magref.evaluation.ablation.budget import ARMS, GROUPS, QUICK, Arm, Budget
+from magref.evaluation.ablation.budget import ARMS, GROUPS, MECHANISMS, QUICK, Arm, Budget
 from magref.evaluation.ablation.measuring import BASELINES, EARLY, REVERSED, Changes, Scored
 from magref.evaluation.ablation.tables import (
     MEASURES,
@@ -227,14 +227,16 @@ def test_a_mark_whose_checkpoint_is_gone_is_told(tmp_path: Path) -> None:
         next(averaged_models(recipe, tmp_path, (2, 4, 8)))
 
 
-def test_a_background_is_no_layout_that_is_left() -> None:
-    """Neither for the vanilla mask, which is given it as a picture of its own."""
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_a_background_is_no_layout_that_is_left(mechanism: str) -> None:
+    """Neither for the rivals, which are given it as a picture of its own; masked guidance is given the canvas."""
     size = GenerationDefaults(height=32, width=48, num_frames=9, num_inference_steps=1, drop_frames=0)
-    system = generator(make_pipeline(generation_defaults=size.model_copy(update={"mechanism": "vanilla"}).model_dump()))
+    system = generator(make_pipeline(generation_defaults=size.model_copy(update={"mechanism": mechanism}).model_dump()))
     (task,) = tasks(GROUPS["background"], 1)
     _, case = system(task, 0)
     assert len(task.references) == 2
     assert len(case.given) == 1
+    assert (case.given == (case.canvas,)) == (mechanism == "masked")
 
 
 @pytest.mark.slow

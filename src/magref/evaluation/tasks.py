@@ -11,11 +11,13 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
+from magref.canvas import Canvas
 from magref.evaluation.measures.score import Case, CaseSubject, VideoScore, score_video
 from magref.mechanisms import reference_pictures
 from magref.outputs import writing
 from magref.pipeline import MagrefPipeline
 from magref.references import Reference
+from magref.settings import Mechanism
 from magref.sheets import video_strip
 from magref.synthetic.motions import BASIC
 from magref.synthetic.plans import STAGED, WorldConfig
@@ -117,15 +119,22 @@ def generator(pipeline: MagrefPipeline, *, num_frames: int | None = None, revers
             num_frames=num_frames,
             output_type="np",
         )
-        mechanism = pipeline.defaults.mechanism
-        given = [] if mechanism == "masked" else reference_pictures(out.canvas, fill_background=mechanism == "vanilla")
-        roles = [reference.role for reference in out.canvas.by_cell()]
-        # A background's picture is what the video is to show; it is no layout that should have gone.
-        pictures = tuple(each for each, role in zip(given, roles, strict=True) if role != "background")
+        pictures = _given_apart(out.canvas, pipeline.defaults.mechanism)
         case = replace(task.case, canvas=out.canvas.image, pictures=pictures)
         return (out.frames * 255).round().astype(np.uint8), case
 
     return generate
+
+
+def _given_apart(canvas: Canvas, mechanism: Mechanism) -> tuple[Image.Image, ...]:
+    """The pictures that a mechanism is given one by one; none where it is given the canvas.
+
+    Without a background's: the video is to show it, and it is no layout that should have gone.
+    """
+    if mechanism == "masked":
+        return ()
+    pictures = reference_pictures(canvas, fill_background=mechanism == "vanilla")
+    return tuple(picture for picture, of in zip(pictures, canvas.by_cell(), strict=True) if of.role != "background")
 
 
 def measure(system: System, wanted: list[Task], path: Path, *, frames: Path | None = None, shown: int = 0) -> None:
