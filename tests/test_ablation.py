@@ -252,5 +252,5 @@ def test_all_of_it_runs_and_goes_on_where_it_ended(tmp_path: Path) -> None:
     subprocess.run(command, check=True)
     assert report.read_text() == written
     assert all(path.stat().st_mtime_ns == then for path, then in scores.items())
-    for name in ("curves", "drift", *(f"frames-{group}" for group in GROUPS)):
+    for name in ("curves", "drift", "frames-order", *(f"frames-{group}" for group in GROUPS)):
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 1000

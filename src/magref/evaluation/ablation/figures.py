@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from magref.evaluation.ablation.budget import GROUPS, Arm, Budget
-from magref.evaluation.ablation.measuring import EARLY, Scored
+from magref.evaluation.ablation.measuring import EARLY, REVERSED, Scored
 from magref.evaluation.ablation.tables import (
     MEASURES,
     TITLES,
@@ -34,13 +34,14 @@ _COLOURS = ("#1f6feb", "#d1242f", "#8250df", "#57606a")
 
 
 def draw_figures(folder: Path, budget: Budget) -> None:
-    """Write curves.png, drift.png and one frames-<group>.png for each group, of what is measured so far."""
+    """Write curves.png, drift.png, frames-order.png, and one frames-<group>.png for each group, of what is measured."""
     scored = Scored(folder)
     arms = measured_arms(scored, budget)
     save(_curves(scored, arms, folder, budget), folder / "curves.png")
     save(_drift(scored, arms, budget), folder / "drift.png")
     for group in GROUPS:
         write_image(_frames(scored, arms, budget, group), folder / f"frames-{group}.png", overwrite=True)
+    write_image(_orders(scored, arms, budget), folder / "frames-order.png", overwrite=True)
 
 
 def _curves(scored: Scored, arms: dict[Arm, list[int]], folder: Path, budget: Budget) -> Figure:
@@ -100,4 +101,16 @@ def _frames(scored: Scored, arms: dict[Arm, list[int]], budget: Budget, group: s
         for place, (arm, seeds) in enumerate(arms.items()):
             strips.append(Image.open(f"{scored.frames(arm, seeds[0], group)}-{number}.png"))
             labels.append(arm.name if place else f"{arm.name}: {task.caption}")
+    return stacked_strips(strips, labels)
+
+
+def _orders(scored: Scored, arms: dict[Arm, list[int]], budget: Budget) -> Image.Image:
+    """For the first tasks, what masked guidance made of the references as given and in reverse order."""
+    strips, labels = [], []
+    for number, task in enumerate(tasks(GROUPS["two"], budget.shown)):
+        rows = [(arm, seeds[0], group) for arm, seeds in arms.items() for group in ("two", REVERSED)]
+        for place, (arm, seed, group) in enumerate(row for row in rows if row[0].mechanism == "masked"):
+            strips.append(Image.open(f"{scored.frames(arm, seed, group)}-{number}.png"))
+            name = arm.name + (", reversed" if group == REVERSED else "")
+            labels.append(name if place else f"{name}: {task.caption}")
     return stacked_strips(strips, labels)

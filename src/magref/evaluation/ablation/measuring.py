@@ -95,7 +95,8 @@ def measure_run(arm: Arm, seed: int, folder: Path, budget: Budget) -> None:
             )
             print(f"{arm.folder(seed)} step {step}: measured {name}", flush=True)
         if step == last:
-            measure(reverse, pair, scored.place(arm, seed, step, REVERSED))
+            place, frames = scored.place(arm, seed, step, REVERSED), scored.frames(arm, seed, REVERSED)
+            measure(reverse, pair, place, frames=frames, shown=budget.shown)
             changes = _changes(given, reverse, pair)
             with writing(scored.order(arm, seed), overwrite=True) as temporary:
                 temporary.write_text(changes.model_dump_json(), encoding="utf-8")
