@@ -63,7 +63,8 @@ class TestSamples:
         again = list(write_samples(tmp_path / "set", self.SETTINGS, count=3))
         assert [sample.new for sample in again] == [False, False, True]
         assert len(Dataset(tmp_path / "set")) == 3
-        with pytest.raises(OutputError, match="other data"):
+        differing = r"description '\.\.\..*\"seed\":4,.*, not '\.\.\..*\"seed\":5,.*; give the same, or choose another"
+        with pytest.raises(OutputError, match=differing):
             list(write_samples(tmp_path / "set", self.SETTINGS.model_copy(update={"seed": 5}), count=1))
 
     def test_the_command(self, tmp_path, capsys):

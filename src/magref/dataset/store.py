@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet
 
 PART_SAMPLES = 1000
+_SHOWN = 30
+"""Letters of a long text, before and after what differs."""
 _PART = re.compile(r"part-(\d+)\.parquet")
 
 
@@ -213,12 +216,23 @@ class DatasetWriter:
 def _differences(existing: DatasetInfo, given: DatasetInfo) -> str:
     """In words: what stands in `dataset.json`, and what was given in its place."""
     there, here = existing.model_dump(), given.model_dump()
-    differing = [name for name in there if there[name] != here[name]]
-    return " and ".join(f"the {name} {_said(there[name])}, not {_said(here[name])}" for name in differing)
+    differing = [(name, *_around(there[name], here[name])) for name in there if there[name] != here[name]]
+    return " and ".join(f"the {name} {old}, not {new}" for name, old, new in differing)
 
 
-def _said(value: str | None) -> str:
-    return "none" if value is None else repr(value)
+def _around(*values: str | None) -> list[str]:
+    """Two texts, of long ones what stands about their first difference: a description holds all settings."""
+    alike = itertools.takewhile(
+        lambda letters: len(set(letters)) == 1, zip(*(value or "" for value in values), strict=False)
+    )
+    same = sum(1 for _ in alike)
+    start = max(0, same - _SHOWN)
+    shown = []
+    for value in values:
+        cut = (value or "")[start : same + _SHOWN]
+        before, after = "..." if start else "", "..." if len(value or "") > same + _SHOWN else ""
+        shown.append("none" if value is None else repr(f"{before}{cut}{after}"))
+    return shown
 
 
 def _subject(name: str, caption: str, new: NewSubject) -> Subject:
