@@ -8,7 +8,6 @@ from importlib import resources
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from magref.errors import OutputError
@@ -21,13 +20,7 @@ from magref.synthetic.motions import MOTIONS, possible
 from magref.synthetic.places import place_of
 from magref.synthetic.splits import split_of
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_the_shipped_file_is_the_script_and_keeps_the_benchmarks_rules():

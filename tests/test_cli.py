@@ -8,29 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import torch
 from PIL import Image
 
-from command_line import DEFAULTS, magref, save_model, save_pictures, says
+from command_line import DEFAULTS, magref, says
 from magref.pipeline import MagrefPipeline
 from magref.savings import FASTER
 from magref.settings import Savings
 from magref.sidecar import read_sidecar
 from magref.video import read_metadata, read_video
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    """An empty working folder with three pictures in it."""
-    monkeypatch.chdir(tmp_path)
-    save_pictures(tmp_path)
-    return tmp_path
 
 
 class TestGenerate:

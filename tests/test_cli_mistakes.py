@@ -17,20 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from command_line import magref, save_model, save_pictures, says
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return save_model(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    """An empty working folder with three pictures in it."""
-    monkeypatch.chdir(tmp_path)
-    save_pictures(tmp_path)
-    return tmp_path
+from command_line import magref, says
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from magref.evaluation.measures.instruments import other_features, reference_feature, shipped_instruments
 from magref.evaluation.measures.oracle import (
@@ -28,13 +27,7 @@ from magref.evaluation.measures.validation import validate
 FEW = 10
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small pictures gain nothing from threads, and lose much where the cores are shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from magref.batch import Case, CaseReference, Source
@@ -32,12 +31,7 @@ FIXTURES = Path(__file__).parent.parent.parent / "shared" / "fixtures" / "evalua
 needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="the evaluation fixtures are not here")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def case(*refs: CaseReference, prompt: str = "She walks.", **changes) -> Case:

@@ -28,13 +28,7 @@ from tiny_faces import picture
 from tiny_gme import save_gme
 from tiny_models import without_tensor
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def image(seed: int = 0, height: int = 60, width: int = 100) -> np.ndarray:

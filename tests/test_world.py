@@ -36,13 +36,7 @@ COUNT = 24
 FRAMES = 7
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small pictures gain nothing from threads, and lose much where the cores are shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

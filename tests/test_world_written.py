@@ -21,14 +21,7 @@ from magref.synthetic.scenes import boxes_of
 from magref.synthetic.world import render_scenes
 from magref.video import read_video
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small pictures gain nothing from threads, and lose much where the cores are shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class TestSamples:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from magref.outputs import writing
@@ -20,12 +20,9 @@ def find_result(folder: Path, recipe: Recipe) -> tuple[Path, bool]:
     if done.get("steps") == steps and (folder / done["name"]).exists():
         return folder / str(done["name"]), True
     first = folder / ("model" if recipe.model.lora is None else "lora.safetensors")
-    for number in count():
-        ending = "" if number == 0 else f"-{steps}" if number == 1 else f"-{steps}.{number}"
-        path = first.with_name(f"{first.stem}{ending}{first.suffix}")
-        if not path.exists():
-            return path, False
-    raise AssertionError("count() has no end")
+    endings = chain(["", f"-{steps}"], (f"-{steps}.{number}" for number in count(2)))
+    paths = (first.with_name(f"{first.stem}{ending}{first.suffix}") for ending in endings)
+    return next(path for path in paths if not path.exists()), False
 
 
 def note_result(folder: Path, recipe: Recipe, path: Path) -> None:
