@@ -12,6 +12,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
 from magref import MagrefPipeline
+from magref.errors import CheckpointError
 from magref.placement import loading_dtype
 from magref.settings import GenerationDefaults
 from tiny_pipeline import PROMPT, REFS, SMALL, make_pipeline, relative, run
@@ -150,3 +151,10 @@ def test_a_lora_is_saved_loaded_and_unloaded(tmp_path, latents):
     assert relative(run(pipe), changed) > 1e-4
     pipe.unload_lora_weights()
     assert torch.equal(run(pipe), latents)
+
+
+def test_a_folder_that_holds_no_model_is_told_so(tmp_path):
+    with pytest.raises(
+        CheckpointError, match=r"is not a model folder in diffusers' layout; it has no model_index\.json"
+    ):
+        MagrefPipeline.from_pretrained(tmp_path)

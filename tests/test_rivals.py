@@ -108,6 +108,12 @@ def test_a2_is_not_taken_for_another_model(a2_folder, a2, tmp_path):
     assert SkyReelsA2Pipeline.from_pretrained(tmp_path / "saved").defaults == a2.defaults
 
 
+def test_a2_on_the_hub_is_not_taken_for_another_model(a2_folder, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(a2_folder))
+    with pytest.raises(CheckpointError, match="is a model of SkyReelsA2Pipeline"):
+        find_model("Skywork/SkyReels-A2")
+
+
 def test_a2_needs_the_seed_beside_a_generator(a2):
     """Without it, the sample of the references' latents would be another one each time."""
     generator = torch.Generator().manual_seed(1)

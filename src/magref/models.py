@@ -130,8 +130,12 @@ def _diffusers_model(name: str, folder: Path) -> Model:
 
 
 def check_pipeline(folder: Path, wanted: str = "MagrefPipeline") -> None:
-    """Raise CheckpointError where a folder's model is sampled by the rules of another pipeline than `wanted`."""
-    stored = read_json(folder / layout.MODEL_INDEX).get("_class_name")
+    """Raise CheckpointError where a folder's model is sampled by the rules of another pipeline than `wanted`.
+
+    That the folder is a model's at all is for others to say.
+    """
+    index = folder / layout.MODEL_INDEX
+    stored = read_json(index).get("_class_name") if index.is_file() else None
     rival = _RIVALS.get(str(stored), wanted)
     if rival != wanted:
         raise CheckpointError(
@@ -154,6 +158,7 @@ def _hub_model(name: str) -> Model:
         ) from None
     if not (folder / layout.MODEL_INDEX).is_file():
         raise CheckpointError(f"the hub's {name} has no {layout.MODEL_INDEX}; fetch it with magref download {name}")
+    check_pipeline(folder)
     return Model(name, folder, "hub", stored_defaults(folder), stored_strides(folder))
 
 
